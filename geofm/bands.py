@@ -1,0 +1,183 @@
+"""The vocabulary of bands: STAC common names, and what each sensor calls them.
+
+Common names follow the STAC electro-optical extension v2
+(https://github.com/stac-extensions/eo). Centre wavelengths and widths are in
+micrometres: Sentinel-2A from the ESA Sentinel-2 spectral responses, Landsat
+from the USGS band designations.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from geofm.errors import BandError
+
+Level = Literal["toa", "surface", "unknown"]
+"""Processing level: top-of-atmosphere or surface reflectance."""
+
+LEVEL_NAMES: dict[Level, str] = {
+    "toa": "top-of-atmosphere reflectance",
+    "surface": "surface reflectance",
+    "unknown": "unknown level",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One spectral band of one sensor.
+
+    Attributes:
+        code: the sensor's own name, such as ``B8A``.
+        name: the STAC common name, such as ``nir08``.
+        center, width: micrometres.
+    """
+
+    code: str
+    name: str
+    center: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """A sensor and its bands, in the agency's order."""
+
+    name: str
+    bands: tuple[Band, ...]
+
+    def common_name(self, code: str) -> str | None:
+        """The common name of a code such as ``B8A``, ``B02`` or ``b2``; None if not ours."""
+        wanted = _plain_code(code)
+        return next((b.name for b in self.bands if _plain_code(b.code) == wanted), None)
+
+
+SENTINEL_2 = Sensor(
+    "sentinel-2",
+    (
+        Band("B01", "coastal", 0.443, 0.020),
+        Band("B02", "blue", 0.492, 0.066),
+        Band("B03", "green", 0.560, 0.036),
+        Band("B04", "red", 0.665, 0.031),
+        Band("B05", "rededge071", 0.704, 0.015),
+        Band("B06", "rededge075", 0.741, 0.015),
+        Band("B07", "rededge078", 0.783, 0.020),
+        Band("B08", "nir", 0.833, 0.106),
+        Band("B8A", "nir08", 0.865, 0.021),
+        Band("B09", "nir09", 0.945, 0.020),
+        Band("B10", "cirrus", 1.374, 0.031),
+        Band("B11", "swir16", 1.614, 0.091),
+        Band("B12", "swir22", 2.202, 0.175),
+    ),
+)
+
+LANDSAT_8_9 = Sensor(
+    "landsat-8-9",
+    (
+        Band("B1", "coastal", 0.443, 0.016),
+        Band("B2", "blue", 0.482, 0.060),
+        Band("B3", "green", 0.561, 0.057),
+        Band("B4", "red", 0.655, 0.037),
+        Band("B5", "nir08", 0.865, 0.028),
+        Band("B6", "swir16", 1.609, 0.085),
+        Band("B7", "swir22", 2.201, 0.187),
+        Band("B8", "pan", 0.590, 0.172),
+        Band("B9", "cirrus", 1.373, 0.020),
+        Band("B10", "lwir11", 10.895, 0.590),
+        Band("B11", "lwir12", 12.005, 1.010),
+    ),
+)
+
+LANDSAT_4_7 = Sensor(
+    "landsat-4-7",
+    (
+        Band("B1", "blue", 0.485, 0.070),
+        Band("B2", "green", 0.560, 0.080),
+        Band("B3", "red", 0.660, 0.060),
+        # STAC names it nir08, though it is broader than Sentinel-2's B8A.
+        Band("B4", "nir08", 0.835, 0.130),
+        Band("B5", "swir16", 1.650, 0.200),
+        Band("B7", "swir22", 2.220, 0.260),
+    ),
+)
+
+SENSORS = (SENTINEL_2, LANDSAT_8_9, LANDSAT_4_7)
+
+COMMON_NAMES: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        [band.name for sensor in SENSORS for band in sensor.bands]
+        + ["yellow", "rededge", "lwir", "vv", "vh"]
+    )
+)
+"""Every band name geofm knows, once each."""
+
+_ALIASES = {
+    "nir_narrow": "nir08",
+    "narrow_nir": "nir08",
+    "nir_broad": "nir",
+    "swir1": "swir16",
+    "swir_1": "swir16",
+    "swir2": "swir22",
+    "swir_2": "swir22",
+    "coastal_aerosol": "coastal",
+    "ultra_blue": "coastal",
+    "water_vapor": "nir09",
+    "panchromatic": "pan",
+}
+
+
+def parse_band(text: str, sensor: Sensor | None = None) -> str | None:
+    """The common name that a band description or code means, or None.
+
+    A code such as ``B05`` means different bands on different sensors, so codes
+    are read only where ``sensor`` is given.
+
+    >>> parse_band("SWIR1"), parse_band("B8A", SENTINEL_2), parse_band("B05")
+    ('swir16', 'rededge'...) # doctest: +SKIP
+    """
+    plain = text.strip().lower().replace("-", "_").replace(" ", "_")
+    if plain in COMMON_NAMES:
+        return plain
+    if plain in _ALIASES:
+        return _ALIASES[plain]
+    return sensor.common_name(text) if sensor else None
+
+
+def check_bands(names: Iterable[str], *, where: str) -> tuple[str, ...]:
+    """The names as a tuple, each known and named once.
+
+    Raises:
+        BandError: a name is unknown, with the nearest known one, or stands twice.
+    """
+    bands = tuple(names)
+    for name in bands:
+        if name not in COMMON_NAMES:
+            near = get_close_matches(name, COMMON_NAMES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(COMMON_NAMES)}"
+            raise BandError(f"{where}: unknown band {name!r}; {hint}")
+    twice = sorted({name for name in bands if bands.count(name) > 1})
+    if twice:
+        raise BandError(f"{where}: band {', '.join(twice)} is named twice; name each band once")
+    if not bands:
+        raise BandError(f"{where}: no bands; name at least one of {', '.join(COMMON_NAMES)}")
+    return bands
+
+
+def band_indexes(available: Sequence[str], wanted: Sequence[str], *, where: str) -> list[int]:
+    """Positions of ``wanted`` in ``available``, from 0.
+
+    Raises:
+        BandError: one is missing.
+    """
+    missing = [name for name in wanted if name not in available]
+    if missing:
+        raise BandError(
+            f"{where} has {', '.join(available)}; needed {', '.join(missing)} too; "
+            "choose a scene with these bands"
+        )
+    return [list(available).index(name) for name in wanted]
+
+
+def _plain_code(code: str) -> str:
+    """``B02``, ``b2`` and ``2`` are one code; ``B8A`` keeps its letter."""
+    return code.strip().upper().removeprefix("B").lstrip("0")
