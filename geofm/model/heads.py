@@ -1,0 +1,135 @@
+"""Heads: the encoder's feature maps to logits, a class a channel.
+
+No head normalises over a batch or over an image: a pixel's logits depend on
+its own window alone, and on no window's size or neighbours in a batch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geofm.errors import ModelError
+from geofm.model.encoder import EncoderConfig
+from geofm.tasks import MAX_CLASSES
+
+HeadKind = Literal["linear", "fcn"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadConfig:
+    """The shape of a head.
+
+    Attributes:
+        kind: ``"linear"``, one matrix a token; ``"fcn"``, a few convolutions.
+        classes: K.
+        depths: encoder blocks whose maps it reads, from 0, ascending.
+        channels: width of ``fcn`` on the token grid.
+
+    Raises:
+        ModelError: numbers out of range.
+    """
+
+    kind: HeadKind = "fcn"
+    classes: int
+    depths: tuple[int, ...]
+    channels: int = 64
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.classes <= MAX_CLASSES:
+            raise ModelError(f"head: {self.classes} classes; a map holds 2 to {MAX_CLASSES}")
+        if not self.depths or list(self.depths) != sorted({d for d in self.depths if d >= 0}):
+            raise ModelError(
+                f"head: depths are {self.depths}; name at least one block, from 0, ascending"
+            )
+        if not 1 <= self.channels <= 4096:
+            raise ModelError(f"head: channels is {self.channels}; it can be 1 to 4096")
+
+
+def build_head(config: HeadConfig, encoder: EncoderConfig) -> nn.Module:
+    """The head of this kind, for this encoder; called with feature maps and their input.
+
+    Raises:
+        ModelError: it reads a block that the encoder lacks, or its kind is unknown.
+    """
+    if config.depths[-1] >= encoder.depth:
+        raise ModelError(
+            f"head reads block {config.depths[-1]}; the encoder has blocks 0 to "
+            f"{encoder.depth - 1}; choose depths among them"
+        )
+    match config.kind:
+        case "linear":
+            return LinearHead(config, encoder)
+        case "fcn":
+            return FcnHead(config, encoder)
+        case _:
+            raise ModelError(f"unknown head {config.kind!r}; known: linear, fcn")
+
+
+class LinearHead(nn.Module):
+    """Each token to the logits of its own pixels: the plainest probe of an encoder."""
+
+    def __init__(self, config: HeadConfig, encoder: EncoderConfig) -> None:
+        super().__init__()
+        self.patch_size = encoder.patch_size
+        self.logits = nn.Conv2d(
+            _feature_width(config, encoder), config.classes * encoder.patch_size**2, 1
+        )
+
+    def forward(self, features: list[Tensor], x: Tensor) -> Tensor:
+        """Maps (B, ., h, w) of an input (B, T, C, H, W) to logits (B, K, H, W)."""
+        return F.pixel_shuffle(self.logits(torch.cat(features, dim=1)), self.patch_size)
+
+
+class FcnHead(nn.Module):
+    """Convolutions on the token grid, then a sharp step to pixels.
+
+    A token knows what lies in its patch but only roughly where; the image knows
+    where the edges are. Each token hands a few channels to every pixel of its
+    patch, a shallow stem adds the image itself, and they are joined at full
+    resolution, so the costly width stays on the token grid.
+    """
+
+    fine = 16
+
+    def __init__(self, config: HeadConfig, encoder: EncoderConfig) -> None:
+        super().__init__()
+        width, fine, side = config.channels, self.fine, encoder.patch_size
+        self.patch_size = side
+        self.reduce = nn.Conv2d(_feature_width(config, encoder), width, 1)
+        self.norm = nn.LayerNorm(width)
+        self.context = nn.Conv2d(width, width, 3, padding=1)
+        self.to_pixels = nn.Conv2d(width, fine * side**2, 1)
+        self.stem = nn.Conv2d(encoder.dates * encoder.bands, fine, 3, padding=1)
+        self.join = nn.Conv2d(fine, fine, 3, padding=1)
+        self.logits = nn.Conv2d(fine, config.classes, 1)
+        _start_smooth(self.to_pixels, side**2)
+
+    def forward(self, features: list[Tensor], x: Tensor) -> Tensor:
+        """Maps (B, ., h, w) of an input (B, T, C, H, W) to logits (B, K, H, W)."""
+        coarse = self.reduce(torch.cat(features, dim=1))
+        # Over channels, pixel by pixel: nothing is shared across the window.
+        coarse = self.norm(coarse.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        coarse = F.gelu(coarse)
+        coarse = coarse + F.gelu(self.context(coarse))
+        pixels = F.pixel_shuffle(self.to_pixels(coarse), self.patch_size)
+        pixels = F.relu(pixels + self.stem(x.flatten(1, 2)))
+        pixels = F.relu(self.join(pixels))
+        logits: Tensor = self.logits(pixels)
+        return logits
+
+
+def _feature_width(config: HeadConfig, encoder: EncoderConfig) -> int:
+    """Channels of all maps that the head reads."""
+    return len(config.depths) * encoder.grid[0] * encoder.embed_dim
+
+
+def _start_smooth(conv: nn.Conv2d, pixels: int) -> None:
+    """Start with one value for all pixels of a patch: no chequerboard (arXiv:1707.02937)."""
+    first = conv.weight.detach()[::pixels].clone()
+    assert conv.bias is not None
+    with torch.no_grad():
+        conv.weight.copy_(first.repeat_interleave(pixels, dim=0))
+        conv.bias.zero_()

@@ -1,0 +1,184 @@
+"""The masked autoencoder: hide most tokens of an image, rebuild them from the rest.
+
+He et al. 2022, https://arxiv.org/abs/2111.06377, over dates as in Prithvi-EO,
+whose parameter names it keeps. Validity is part of the loss: a pixel that was
+not measured is never rebuilt, whatever number stands in its place.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from geofm.errors import ModelError
+from geofm.model.encoder import Encoder, EncoderConfig, init_weights, vit_blocks
+from geofm.model.patches import Grid, Positions, patchify
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaeConfig:
+    """How an autoencoder hides and rebuilds.
+
+    Attributes:
+        mask_ratio: share of tokens hidden.
+        decoder_dim: width of a decoder token; a multiple of 16 and of ``decoder_heads``.
+        norm_pix_loss: rebuild each patch less its mean, over its deviation.
+
+    Raises:
+        ModelError: numbers out of range.
+    """
+
+    mask_ratio: float = 0.75
+    decoder_dim: int = 512
+    decoder_depth: int = 8
+    decoder_heads: int = 16
+    norm_pix_loss: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mask_ratio < 1:
+            raise ModelError(f"mask_ratio is {self.mask_ratio}; it can be between 0 and 1")
+        if self.decoder_dim % self.decoder_heads:
+            raise ModelError(
+                f"decoder_dim is {self.decoder_dim}; "
+                f"it needs a multiple of decoder_heads, {self.decoder_heads}"
+            )
+
+
+class MaeOutput(NamedTuple):
+    """One step's result.
+
+    Attributes:
+        loss: scalar; mean squared error over valid pixels of hidden patches.
+        prediction: (B, N, P) rebuilt patches, in the layout of `patchify`.
+        hidden: (B, N) bool; the tokens that were hidden and count in the loss.
+    """
+
+    loss: Tensor
+    prediction: Tensor
+    hidden: Tensor
+
+
+class Decoder(nn.Module):
+    """Visible tokens to pixels of all; used in pretraining only."""
+
+    def __init__(self, encoder: EncoderConfig, config: MaeConfig) -> None:
+        super().__init__()
+        pixels = encoder.tubelet * encoder.patch_size**2 * encoder.bands
+        self.positions = Positions(config.decoder_dim, encoder.grid)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, config.decoder_dim))
+        self.decoder_embed = nn.Linear(encoder.embed_dim, config.decoder_dim)
+        self.decoder_blocks = vit_blocks(
+            config.decoder_dim,
+            depth=config.decoder_depth,
+            num_heads=config.decoder_heads,
+            mlp_ratio=4.0,
+            norm_eps=encoder.norm_eps,
+        )
+        self.decoder_norm = nn.LayerNorm(config.decoder_dim, eps=encoder.norm_eps)
+        self.decoder_pred = nn.Linear(config.decoder_dim, pixels)
+        nn.init.normal_(self.mask_token, std=0.02)
+        self.apply(init_weights)
+
+    def forward(self, tokens: Tensor, visible: Tensor, grid: Grid) -> Tensor:
+        """Tokens (B, 1 + n, D) of the places ``visible`` (B, n) to patches (B, N, P)."""
+        tokens = self.decoder_embed(tokens)
+        cls, seen = tokens[:, :1], tokens[:, 1:]
+        positions = self.positions(grid)
+        blank = self.mask_token.to(seen.dtype).expand(len(seen), positions.shape[1], -1)
+        index = visible.unsqueeze(-1).expand_as(seen)
+        tokens = torch.cat([cls, blank.scatter(1, index, seen) + positions], dim=1)
+        for block in self.decoder_blocks:
+            tokens = block(tokens)
+        patches: Tensor = self.decoder_pred(self.decoder_norm(tokens))
+        return patches[:, 1:]
+
+
+class MaskedAutoencoder(nn.Module):
+    """An encoder, with the decoder that teaches it."""
+
+    def __init__(self, encoder: Encoder, config: MaeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.decoder = Decoder(encoder.config, config)
+
+    def forward(
+        self,
+        x: Tensor,
+        valid: Tensor,
+        noise: Tensor | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> MaeOutput:
+        """Hide, rebuild, and compare.
+
+        Args:
+            x: (B, T, C, H, W), normalised; any number where not valid.
+            valid: (B, T, H, W) bool.
+            noise: (B, N) from 0 to below 1; the lowest stay visible. Drawn
+                from ``generator`` where None.
+        """
+        x = x.masked_fill(~valid.unsqueeze(2), 0.0)
+        target, measured = self._patches(x), self._patches(valid.unsqueeze(2))
+        if noise is None:
+            noise = torch.rand(target.shape[:2], generator=generator, device=x.device)
+        visible, hidden = choose_visible(noise, measured, mask_ratio=self.config.mask_ratio)
+        tokens = self.encoder.forward_visible(x, visible)
+        prediction = self.decoder(tokens, visible, self.encoder.token_grid(x))
+        if self.config.norm_pix_loss:
+            target = normalise_patches(target, measured)
+        loss = rebuilding_loss(prediction, target, measured & hidden.unsqueeze(-1))
+        return MaeOutput(loss, prediction, hidden)
+
+    def _patches(self, x: Tensor) -> Tensor:
+        config = self.encoder.config
+        return patchify(x, patch_size=config.patch_size, tubelet=config.tubelet)
+
+
+def choose_visible(noise: Tensor, measured: Tensor, *, mask_ratio: float) -> tuple[Tensor, Tensor]:
+    """Choose the tokens to see and those to rebuild.
+
+    As many tokens stay visible in every sample. A patch without any valid pixel
+    is seen only when its sample has too few others, and is never rebuilt.
+
+    Args:
+        noise: (B, N), from 0 to below 1.
+        measured: (B, N, pixels) bool.
+
+    Returns:
+        Places of visible tokens (B, n) int64, and the tokens to rebuild (B, N) bool.
+    """
+    empty = ~measured.any(dim=-1)
+    # Prithvi's rounding; at least one, since a class token alone sees nothing.
+    count = max(1, int(noise.shape[1] * (1 - mask_ratio)))
+    visible = torch.argsort(noise + empty, dim=1, stable=True)[:, :count]
+    return visible, (~empty).scatter(1, visible, False)
+
+
+def rebuilding_loss(prediction: Tensor, target: Tensor, scored: Tensor) -> Tensor:
+    """Mean squared error over scored pixels; 0, with a gradient, where there are none.
+
+    Args:
+        prediction, target: (B, N, pixels * C), band fastest.
+        scored: (B, N, pixels) bool.
+    """
+    error = (prediction.float() - target.float()).square()
+    error = _by_pixel(error, scored).mean(dim=-1)
+    return (error * scored).sum().div(scored.sum().clamp(min=1))
+
+
+def normalise_patches(target: Tensor, measured: Tensor) -> Tensor:
+    """Each patch (B, N, pixels * C) less the mean of its valid values, over their deviation."""
+    pixels = _by_pixel(target.float(), measured)
+    weight = measured.unsqueeze(-1)
+    count = weight.sum(dim=(-2, -1), keepdim=True) * pixels.shape[-1]
+    mean = (pixels * weight).sum(dim=(-2, -1), keepdim=True) / count.clamp(min=1)
+    squares = ((pixels - mean) * weight).square().sum(dim=(-2, -1), keepdim=True)
+    variance = squares / (count - 1).clamp(min=1)
+    return (pixels - mean).div((variance + 1e-6).sqrt()).flatten(-2)
+
+
+def _by_pixel(patches: Tensor, measured: Tensor) -> Tensor:
+    """(B, N, pixels * C) to (B, N, pixels, C), with the pixels of ``measured``."""
+    return patches.reshape(*measured.shape, -1)
