@@ -1,1 +1,47 @@
+"""geofm: satellite scenes to maps of floods, burn scars and crops, with a number one can defend.
+
+>>> import geofm
+>>> scene = geofm.open_scene("scene.tif")          # doctest: +SKIP
+>>> flood = geofm.load_model("flood.geofm").map(scene)  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from geofm.errors import GeofmError
+
+if TYPE_CHECKING:
+    from geofm.api import (
+        Model,
+        finetune,
+        load_encoder,
+        load_model,
+        map_scene,
+        open_scene,
+        pretrain,
+    )
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "GeofmError",
+    "Model",
+    "__version__",
+    "finetune",
+    "load_encoder",
+    "load_model",
+    "map_scene",
+    "open_scene",
+    "pretrain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # torch, xarray and GDAL take seconds to import: they load with the first use.
+    if name in __all__:
+        return getattr(import_module("geofm.api"), name)
+    raise AttributeError(f"module 'geofm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,272 @@
+"""The commands and their flags, by purpose."""
+
+import argparse
+import re
+from argparse import _ArgumentGroup as Group
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what its pages say, and its flags in groups."""
+
+    name: str
+    summary: str
+    about: str
+    examples: tuple[str, ...]
+    groups: tuple[tuple[str, Callable[[Group], None]], ...]
+
+
+# Groups that commands share.
+
+
+def _common(group: Group) -> None:
+    group.add_argument("--json", action="store_true", help="print the result for machines")
+    # Shown here; `parse` answers it before anything else is judged.
+    group.add_argument("-h", "--help", action="store_true", help="show this page")
+
+
+def _reading(group: Group) -> None:
+    group.add_argument("--bands", metavar="NAMES", type=names, help="such as blue,green,red,nir08")
+    group.add_argument(
+        "--sensor",
+        metavar="NAME",
+        help="sentinel-2, landsat-8-9 or landsat-4-7, where bands are named by its codes",
+    )
+    group.add_argument("--dates", metavar="DATES", type=names, help="such as 2020-05-01,2020-06-12")
+    group.add_argument(
+        "--scale", metavar="X", type=numbers, help="reflectance is stored * scale + offset: 0.0001"
+    )
+    group.add_argument("--offset", metavar="X", type=numbers, help="such as -0.1")
+    group.add_argument(
+        "--level",
+        choices=("toa", "surface"),
+        metavar="LEVEL",
+        help="toa (top of atmosphere, L1C) or surface (L2A, HLS)",
+    )
+    group.add_argument(
+        "--nodata", metavar="X", type=float, help="the stored number that means no data"
+    )
+
+
+def _reading_for_model(group: Group) -> None:
+    _reading(group)
+    group.add_argument(
+        "--accept",
+        metavar="NEED=HAVE",
+        type=pairs,
+        help="let a similar band stand in, such as nir08=nir; the receipt keeps it",
+    )
+
+
+def _training(group: Group) -> None:
+    group.add_argument("--epochs", metavar="N", type=count, help="passes over the tiles")
+    group.add_argument("--batch-size", metavar="N", type=count, help="tiles a step")
+    group.add_argument("--seed", metavar="N", type=int, help="the same seed gives the same model")
+
+
+# Commands, in the order of a person's first day.
+
+
+def _demo(group: Group) -> None:
+    group.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        default="runs/demo",
+        help="folder for water.tif, water.png and water.geofm (default: runs/demo)",
+    )
+
+
+def _info(group: Group) -> None:
+    group.add_argument(
+        "path", metavar="PATH", help="a scene, a map, any other raster, or a model folder"
+    )
+
+
+def _pretrain(group: Group) -> None:
+    group.add_argument(
+        "scenes", metavar="SCENE", nargs="+", help="GeoTIFF, COG or VRT; each file is a scene"
+    )
+    _output(group, "DIR.geofm", "encoder folder to write")
+
+
+def _finetune(group: Group) -> None:
+    group.add_argument("--task", required=True, metavar="NAME", help="flood, burn_scar or crops")
+    group.add_argument("--images", required=True, metavar="DIR", help="folder of scenes")
+    group.add_argument(
+        "--labels",
+        required=True,
+        metavar="PATH",
+        help="folder of label rasters, or a file of polygons",
+    )
+    group.add_argument(
+        "--codes",
+        metavar="CODE=CLASS",
+        type=pairs,
+        help="what labels mean, such as '1=water,3=not water'; other labels are left out",
+    )
+    group.add_argument("--column", metavar="NAME", help="the polygons' column of labels")
+    group.add_argument(
+        "--encoder", metavar="PATH", help="encoder folder to start from (default: from scratch)"
+    )
+    _output(group, "DIR.geofm", "model folder to write")
+
+
+def _map(group: Group) -> None:
+    group.add_argument("model", metavar="MODEL", help="model folder")
+    group.add_argument("scenes", metavar="SCENE", nargs="+", help="GeoTIFF, COG or VRT, or a URL")
+    _output(group, "OUT.tif", "map to write")
+    group.add_argument(
+        "--probabilities", action="store_true", help="write OUT_probabilities.tif too"
+    )
+    group.add_argument(
+        "--resume", action="store_true", help="go on where a stopped run of this map ended"
+    )
+
+
+def _output(group: Group, metavar: str, text: str) -> None:
+    group.add_argument("-o", "--output", metavar=metavar, required=True, help=text)
+    group.add_argument("--overwrite", action="store_true", help="replace it where it exists")
+
+
+def _running(group: Group) -> None:
+    group.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        metavar="WHICH",
+        help="fp32, bf16, or auto (default): bf16 where this machine is fast at it",
+    )
+    group.add_argument(
+        "--memory",
+        metavar="SIZE",
+        type=size,
+        default=2 * 1024**3,
+        help="ceiling over the model itself (default: 2GiB)",
+    )
+    group.add_argument("--threads", metavar="N", type=count, help="CPU threads (default: all)")
+
+
+READING = "Reading scenes whose files do not say"
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            "demo",
+            "map a real scene from start to end: two minutes, offline",
+            "Map a real Sentinel-2 scene from start to end, offline: pretrain a small encoder on "
+            "it, fine-tune a water head on OpenStreetMap labels, map the scene, and score the "
+            "part that was never seen.",
+            ("geofm demo",),
+            (("Output", _demo), ("Also", _common)),
+        ),
+        Command(
+            "info",
+            "show all there is to know of a scene, a map or a model",
+            "Show all there is to know of a scene, a map or a model folder, on one page; for a "
+            "scene also what is missing before it can be mapped.",
+            ("geofm info scene.tif", "geofm info flood.geofm --json"),
+            (("Input", _info), (READING, _reading), ("Also", _common)),
+        ),
+        Command(
+            "doctor",
+            "check this machine, with advice",
+            "Check this machine: versions, GDAL, GPU, bfloat16, compiler, memory and disk, with "
+            "advice where something would make maps faster or safer.",
+            ("geofm doctor", "geofm doctor --json > machine.json"),
+            (("Also", _common),),
+        ),
+        Command(
+            "pretrain",
+            "learn an encoder from scenes without labels",
+            "Learn an encoder from scenes without labels, by masked autoencoding.",
+            ("geofm pretrain scenes/*.tif -o encoder.geofm",),
+            (
+                ("Input and output", _pretrain),
+                ("Training", _training),
+                (READING, _reading),
+                ("Also", _common),
+            ),
+        ),
+        Command(
+            "finetune",
+            "teach an encoder a task from a few labels",
+            "Teach an encoder a task from a few labelled scenes. Images and label rasters pair "
+            "by file name; polygons are drawn on every image that they touch.",
+            (
+                "geofm finetune --task flood --images chips --labels labels -o flood.geofm",
+                "geofm finetune --task flood --images chips --labels water.gpkg --column kind \\\n"
+                "        --codes 'lake=water,field=not water' --encoder encoder.geofm "
+                "-o flood.geofm",
+            ),
+            (
+                ("Input and output", _finetune),
+                ("Training", _training),
+                (READING, _reading),
+                ("Also", _common),
+            ),
+        ),
+        Command(
+            "map",
+            "map a scene of any size to a GeoTIFF, in bounded memory",
+            "Map a scene of any size, in bounded memory. OUT.tif holds the classes, "
+            "OUT_confidence.tif how sure they are, OUT.json the receipt. Several SCENE files are "
+            "one scene: its bands, or its dates.",
+            (
+                "geofm map flood.geofm scene.tif -o flood.tif",
+                "geofm map crops.geofm 2020*.tif -o crops.tif --probabilities --memory 4GiB",
+            ),
+            (
+                ("Input and output", _map),
+                ("How it runs", _running),
+                (READING, _reading_for_model),
+                ("Also", _common),
+            ),
+        ),
+    )
+}
+
+
+# Values.
+
+
+def size(text: str) -> int:
+    """A memory size in bytes.
+
+    >>> size("2GiB"), size("512 MB"), size("1.5g")
+    (2147483648, 512000000, 1610612736)
+    """
+    found = re.fullmatch(r"\s*(\d+\.?\d*)\s*([kmgt]?)(i?b?)\s*", text.lower())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text}: write a size such as 2GiB or 512MiB")
+    base = 1000 if found[2] and found[3] == "b" else 1024
+    power = " kmgt".index(found[2] or " ")
+    return int(float(found[1]) * base**power)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Words between commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def numbers(text: str) -> float | tuple[float, ...]:
+    """A number, or one for each band between commas."""
+    found = tuple(float(part) for part in text.split(","))
+    return found[0] if len(found) == 1 else found
+
+
+def pairs(text: str) -> dict[str, str]:
+    """``a=b,c=d`` as a mapping."""
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(key.strip() and value.strip() for key, _, value in parts):
+        raise argparse.ArgumentTypeError(f"{text}: write pairs such as nir08=nir")
+    return {key.strip(): value.strip() for key, _, value in parts}
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: write a whole number from 1")
+    return int(text)

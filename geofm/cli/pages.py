@@ -1,0 +1,62 @@
+"""The help pages: what a command does, an example to copy, then flags by purpose."""
+
+import shutil
+import sys
+import textwrap
+from argparse import Action
+from collections.abc import Iterable, Iterator, Sequence
+
+from geofm import __version__
+from geofm.cli.flags import Command
+from geofm.cli.style import Style, style_of
+
+EXIT_CODES = "exit codes: 0 done, 1 the input is at fault, 2 usage, 70 a bug of ours"
+COLUMN = 26  # where the explanations of flags begin
+
+
+def overview(commands: Iterable[Command]) -> str:
+    """What `geofm --help` prints."""
+    style, shown = style_of(sys.stdout), list(commands)
+    width = max(len(command.name) for command in shown) + 2
+    lines = [
+        f"{style.title('geofm')} {__version__}: satellite scenes to maps of floods, "
+        "burn scars and crops",
+        "",
+        *(f"  {style.name(c.name.ljust(width))}{c.summary}" for c in shown),
+        "",
+        f"Begin with {style.name('geofm demo')}. Each command explains itself: "
+        f"{style.name('geofm map --help')}",
+        style.faint(EXIT_CODES),
+    ]
+    return "\n".join(lines)
+
+
+def command_page(command: Command, groups: Sequence[tuple[str, Sequence[Action]]]) -> str:
+    """What `geofm COMMAND --help` prints."""
+    style, width = style_of(sys.stdout), _page_width()
+    lines = [
+        *textwrap.wrap(command.about, width),
+        "",
+        *(f"  {style.faint('$')} {style.name(example)}" for example in command.examples),
+    ]
+    for title, actions in groups:
+        lines += ["", style.title(title)]
+        lines += [line for action in actions for line in _flag_lines(action, style, width)]
+    return "\n".join(lines)
+
+
+def _flag_lines(action: Action, style: Style, width: int) -> Iterator[str]:
+    names = ", ".join(action.option_strings)
+    value = f"{action.metavar or ''}{'...' if action.nargs == '+' else ''}"
+    left = f"  {names} {value}".rstrip() if names else f"  {value}"
+    colored = left.replace(names or value, style.name(names or value), 1)
+    text = textwrap.wrap(action.help or "", width - COLUMN)
+    if len(left) < COLUMN - 1:
+        yield colored + " " * (COLUMN - len(left)) + text.pop(0)
+    else:
+        yield colored
+    yield from (" " * COLUMN + line for line in text)
+
+
+def _page_width() -> int:
+    return max(60, min(100, shutil.get_terminal_size((88, 24)).columns - 2))
