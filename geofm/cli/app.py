@@ -1,4 +1,4 @@
-"""The program `geofm`: runs a command, and turns what goes wrong into a sentence and an exit code."""
+"""The program `geofm`: a command line in; a page, or one sentence, and an exit code out."""
 
 import errno
 import json
