@@ -1,0 +1,251 @@
+"""What this machine offers a mapper, and what would make it faster or safer.
+
+Every check looks and changes nothing. The page is for people who ask why a map
+is slow, and for the bug report that follows.
+"""
+
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import rasterio
+import torch
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+
+from geofm import __version__
+
+PACKAGES = ("torch", "timm", "lightning", "rasterio", "xarray", "odc-geo", "geopandas", "numpy")
+GIB = 2**30
+# The mapper's default ceiling, a small model and the libraries themselves.
+ENOUGH_MEMORY = 4 * GIB
+# Scratch and the map of a Sentinel-2 tile, with room to spare.
+ENOUGH_DISK = 5 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: what was looked at.
+        found: in words.
+        state: ``"ok"``, ``"advice"`` (it works, and could be better) or ``"problem"``.
+        advice: the next step; empty when ok.
+    """
+
+    name: str
+    found: str
+    state: Literal["ok", "advice", "problem"] = "ok"
+    advice: str = ""
+
+    def plain(self) -> dict[str, str]:
+        """As JSON takes it."""
+        return asdict(self)
+
+
+def examine() -> tuple[Check, ...]:
+    """Look at this machine, from versions to disk."""
+    return (
+        *_versions(),
+        _gdal(),
+        _processor(),
+        _bfloat16(),
+        *_accelerators(),
+        _compiler(),
+        _memory(),
+        *_disks(),
+    )
+
+
+def _versions() -> Iterator[Check]:
+    python = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Check("geofm", f"{__version__} on Python {python}")
+    versions = {name: _version(name) for name in PACKAGES}
+    missing = [name for name, version in versions.items() if version is None]
+    found = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    if missing:
+        yield Check("packages", found, "problem", f"install {', '.join(missing)}")
+    else:
+        yield Check("packages", found)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _gdal() -> Check:
+    """GDAL and PROJ come with rasterio; a stray PROJ_DATA of another one breaks both."""
+    found = f"{rasterio.__gdal_version__}"
+    try:
+        CRS.from_epsg(32633).to_wkt()
+    except RasterioError:
+        stray = ", ".join(name for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ)
+        advice = f"unset {stray}" if stray else "reinstall rasterio"
+        return Check("GDAL", f"{found}, without its table of CRS", "problem", advice)
+    drivers = set(rasterio.drivers.raster_driver_extensions().values())
+    return Check("GDAL", f"{found}, cache {_gdal_cache()}, {len(drivers)} kinds of raster to write")
+
+
+def _gdal_cache() -> str:
+    return os.environ.get("GDAL_CACHEMAX") or "set by the mapper"
+
+
+def _processor() -> Check:
+    cores, allowed = os.cpu_count() or 1, available_cores()
+    limits = f" ({allowed:g} of {cores} cores allowed)" if allowed < cores else f" ({cores} cores)"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return Check("CPU", f"{_processor_name()}{limits}, {capability}, {_threads()}")
+
+
+def _threads() -> str:
+    count = torch.get_num_threads()
+    return f"{count} torch thread{'s' if count > 1 else ''}"
+
+
+def _processor_name() -> str:
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def bfloat16_flags() -> tuple[str, ...]:
+    """What the CPU has to multiply in bfloat16; empty where it would emulate.
+
+    Flags as Linux names them: x86 https://docs.kernel.org/arch/x86/cpuinfo.html,
+    Arm ``bf16`` and ``svebf16`` (hwcaps).
+    """
+    native = ("amx_bf16", "avx512_bf16", "bf16", "svebf16")
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.lower().startswith(("flags", "features")):
+            flags = set(line.partition(":")[2].split())
+            return tuple(name for name in native if name in flags)
+    return ()
+
+
+def _bfloat16() -> Check:
+    if flags := bfloat16_flags():
+        return Check("bfloat16", f"the CPU computes it ({', '.join(flags)}): --precision bf16")
+    return Check("bfloat16", "this CPU emulates it, slower than float32; fp32 is used")
+
+
+def _accelerators() -> Iterator[Check]:
+    if not torch.cuda.is_available():
+        yield _no_gpu()
+        return
+    for index in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(index)
+        native = (about.major, about.minor) >= (8, 0)
+        kind = "bfloat16" if native else "float32 only"
+        yield Check(f"GPU {index}", f"{about.name}, {about.total_memory / GIB:.0f} GiB, {kind}")
+
+
+def _no_gpu() -> Check:
+    if Path("/proc/driver/nvidia/version").exists():
+        advice = f"torch {torch.__version__} does not see it; install a torch for its driver"
+        return Check("GPU", "an NVIDIA driver, but torch finds no device", "advice", advice)
+    return Check("GPU", "none; maps are computed on the CPU")
+
+
+def _compiler() -> Check:
+    """torch.compile turns graphs into C++, and needs Python's headers for it."""
+    names = (os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl")
+    compiler = next((path for name in names if name and (path := shutil.which(name))), None)
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if compiler is None:
+        advice = "install one (Debian: apt install g++) to let models be compiled"
+        return Check("compiler", "no C++ compiler; models run uncompiled", "advice", advice)
+    if not header.exists():
+        advice = "install them (Debian: apt install python3-dev) to let models be compiled"
+        return Check("compiler", f"{compiler}, without Python's headers", "advice", advice)
+    return Check("compiler", compiler)
+
+
+def _memory() -> Check:
+    total, limit = physical_memory(), memory_limit()
+    found = f"{total / GIB:.1f} GiB"
+    if limit is not None and limit < total:
+        found = f"{limit / GIB:.1f} GiB allowed (cgroup) of {found}"
+    usable = min(total, limit or total)
+    if usable < ENOUGH_MEMORY:
+        size = max(256, int(usable / 2**20 / 4))
+        return Check("memory", found, "advice", f"map with --memory {size}MiB")
+    return Check("memory", found)
+
+
+def physical_memory() -> int:
+    """Bytes of memory in this machine; 0 where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def memory_limit() -> int | None:
+    """Bytes that the control group (a container, a SLURM job) allows; None without a limit.
+
+    The tightest of this group and the groups above it counts
+    (https://docs.kernel.org/admin-guide/cgroup-v2.html).
+    """
+    files = [folder / "memory.max" for folder in _control_groups()]
+    files.append(Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # version 1
+    words = [line.strip() for file in files for line in _lines(file)[:1]]
+    # Version 1 says "no limit" with a number near 2^63.
+    limits = [int(word) for word in words if word.isdecimal() and int(word) < 2**60]
+    return min(limits, default=None)
+
+
+def available_cores() -> float:
+    """Cores that affinity and the control group allow."""
+    allowed: float = os.cpu_count() or 1
+    if sys.platform == "linux":
+        allowed = len(os.sched_getaffinity(0))
+    for folder in _control_groups():
+        for line in _lines(folder / "cpu.max")[:1]:
+            quota, _, period = line.partition(" ")
+            if quota.isdecimal() and period.strip().isdecimal():
+                allowed = min(allowed, int(quota) / int(period))
+    return allowed
+
+
+def _control_groups() -> list[Path]:
+    """Folders of this process's group and of those above it, cgroup version 2."""
+    root = Path("/sys/fs/cgroup")
+    for line in _lines(Path("/proc/self/cgroup")):
+        number, _, name = line.strip().split(":", 2)
+        if number == "0":
+            own = root / name.lstrip("/")
+            return [own, *(parent for parent in own.parents if parent.is_relative_to(root))]
+    return [root]
+
+
+def _disks() -> Iterator[Check]:
+    places = {"disk here": Path.cwd(), "disk for scratch": Path(tempfile.gettempdir())}
+    for name, place in places.items():
+        free = shutil.disk_usage(place).free
+        found = f"{free / GIB:.0f} GiB free"
+        if not os.access(place, os.W_OK):
+            yield Check(name, f"{found}, not writable", "advice", "write maps elsewhere (-o)")
+        elif free < ENOUGH_DISK:
+            yield Check(name, found, "advice", "free some space, or write maps elsewhere (-o)")
+        else:
+            yield Check(name, found)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []

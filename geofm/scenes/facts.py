@@ -1,0 +1,151 @@
+"""What a raster file says of itself, shown without judging it.
+
+`open_scene` refuses a file that would make a wrong map; this reads the same
+file for people who want to know why, and reads finished maps back.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as xml
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from geofm.errors import SceneError
+
+
+@dataclass(frozen=True, slots=True)
+class RasterFacts:
+    """A raster's own words.
+
+    Attributes:
+        descriptions, units: of each band; empty where the file has none.
+        scales, offsets: of each band; 1 and 0 where the file has none.
+        overviews: how many times smaller each overview is.
+        categories, colors: class names and ``#rrggbb`` by stored code.
+        size_bytes: of the file; None for a URL.
+    """
+
+    path: str
+    driver: str
+    geobox: GeoBox
+    dtype: str
+    descriptions: tuple[str, ...]
+    units: tuple[str, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    nodata: float | None
+    block_shape: tuple[int, int]
+    compression: str
+    overviews: tuple[int, ...]
+    tags: Mapping[str, str]
+    categories: Mapping[int, str]
+    colors: Mapping[int, str]
+    size_bytes: int | None
+
+    @property
+    def count(self) -> int:
+        return len(self.descriptions)
+
+
+def read_facts(path: str | Path) -> RasterFacts:
+    """Read what a raster says of itself; no pixels.
+
+    Raises:
+        SceneError: there is no file, or GDAL cannot read it.
+    """
+    with _open(path) as file:
+        return RasterFacts(
+            path=str(path),
+            driver=file.driver,
+            geobox=GeoBox(file.shape, file.transform, CRS(file.crs.to_wkt()) if file.crs else None),
+            dtype=file.dtypes[0],
+            descriptions=tuple(text or "" for text in file.descriptions),
+            units=tuple(text or "" for text in file.units),
+            scales=tuple(file.scales),
+            offsets=tuple(file.offsets),
+            nodata=file.nodata,
+            block_shape=file.block_shapes[0],
+            compression=file.compression.value if file.compression else "none",
+            overviews=tuple(file.overviews(1)),
+            tags=file.tags(),
+            categories=_categories(Path(path)),
+            colors=_colors(file),
+            size_bytes=Path(path).stat().st_size if Path(path).is_file() else None,
+        )
+
+
+def read_preview(path: str | Path, *, side: int, bands: int = 1) -> npt.NDArray[np.generic]:
+    """Read a raster small enough to look at, each pixel a stored number as it is.
+
+    Args:
+        side: pixels that neither side of the preview exceeds.
+        bands: how many of the first bands.
+
+    Returns:
+        (bands, h, w), as stored.
+
+    Raises:
+        SceneError: as `read_facts`, or blocks are missing or damaged.
+    """
+    with _open(path) as file:
+        step = max(1.0, max(file.shape) / side)
+        shape = tuple(max(1, round(length / step)) for length in file.shape)
+        try:
+            preview: npt.NDArray[np.generic] = file.read(
+                list(range(1, min(bands, file.count) + 1)),
+                out_shape=(min(bands, file.count), *shape),
+                resampling=Resampling.nearest,
+            )
+        except RasterioError as error:
+            raise SceneError(f"{path} opens, but its pixels are damaged; fetch it again") from error
+        return preview
+
+
+def _open(path: str | Path) -> rasterio.DatasetReader:
+    local = Path(path)
+    if "://" not in str(path):
+        if not local.exists():
+            raise SceneError(f"there is no {path}; check the path")
+        if local.is_file() and local.stat().st_size == 0:
+            raise SceneError(f"{path} is empty (0 bytes); fetch or write it again")
+        if local.is_dir():
+            raise SceneError(f"{path} is a folder; name a raster in it")
+    try:
+        with warnings.catch_warnings():
+            # A raster without georeference is shown, and the page says so.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            return rasterio.open(path)
+    except RasterioError as error:
+        raise SceneError(
+            f"{path} is no raster that GDAL can read; name a GeoTIFF, a COG or a VRT"
+        ) from error
+
+
+def _colors(file: rasterio.DatasetReader) -> dict[int, str]:
+    if file.colorinterp[0] != ColorInterp.palette:
+        return {}
+    table = file.colormap(1)
+    return {
+        code: f"#{red:02x}{green:02x}{blue:02x}" for code, (red, green, blue, _) in table.items()
+    }
+
+
+def _categories(path: Path) -> dict[int, str]:
+    """Class names by code; GDAL keeps them beside the file, and rasterio does not read them."""
+    beside = path.with_name(path.name + ".aux.xml")
+    if not beside.is_file():
+        return {}
+    try:
+        # The parser expands no entity from outside; a broken file has no names.
+        names = xml.parse(beside).findall("PAMRasterBand/CategoryNames/Category")  # noqa: S314
+    except xml.ParseError:
+        return {}
+    return {code: name.text for code, name in enumerate(names) if name.text}
