@@ -9,7 +9,6 @@ import platform
 import shutil
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -24,6 +23,7 @@ from rasterio.errors import RasterioError
 from geofm import __version__
 
 PACKAGES = ("torch", "timm", "lightning", "rasterio", "xarray", "odc-geo", "geopandas", "numpy")
+DRIVERS = ("COG", "GTiff", "VRT", "JP2OpenJPEG", "netCDF", "HDF5", "Zarr")
 GIB = 2**30
 # The mapper's default ceiling, a small model and the libraries themselves.
 ENOUGH_MEMORY = 4 * GIB
@@ -62,7 +62,7 @@ def examine() -> tuple[Check, ...]:
         *_accelerators(),
         _compiler(),
         _memory(),
-        *_disks(),
+        _disk(),
     )
 
 
@@ -86,20 +86,19 @@ def _version(name: str) -> str | None:
 
 
 def _gdal() -> Check:
-    """GDAL and PROJ come with rasterio; a stray PROJ_DATA of another one breaks both."""
-    found = f"{rasterio.__gdal_version__}"
+    """GDAL and PROJ come with rasterio; the PROJ_DATA of another one breaks both."""
+    with rasterio.Env() as env:
+        drivers = env.drivers()
+    found = f"{rasterio.__gdal_version__} with {', '.join(n for n in DRIVERS if n in drivers)}"
+    if "COG" not in drivers:
+        return Check("GDAL", found, "problem", "maps need its COG driver; reinstall rasterio")
     try:
         CRS.from_epsg(32633).to_wkt()
     except RasterioError:
         stray = ", ".join(name for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ)
         advice = f"unset {stray}" if stray else "reinstall rasterio"
-        return Check("GDAL", f"{found}, without its table of CRS", "problem", advice)
-    drivers = set(rasterio.drivers.raster_driver_extensions().values())
-    return Check("GDAL", f"{found}, cache {_gdal_cache()}, {len(drivers)} kinds of raster to write")
-
-
-def _gdal_cache() -> str:
-    return os.environ.get("GDAL_CACHEMAX") or "set by the mapper"
+        return Check("GDAL", f"{found}, but no table of CRS", "problem", advice)
+    return Check("GDAL", found)
 
 
 def _processor() -> Check:
@@ -197,10 +196,10 @@ def memory_limit() -> int | None:
     """Bytes that the control group (a container, a SLURM job) allows; None without a limit.
 
     The tightest of this group and the groups above it counts
-    (https://docs.kernel.org/admin-guide/cgroup-v2.html).
+    (https://docs.kernel.org/admin-guide/cgroup-v2.html; version 1 likewise).
     """
     files = [folder / "memory.max" for folder in _control_groups()]
-    files.append(Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # version 1
+    files += [folder / "memory.limit_in_bytes" for folder in _control_groups("memory")]
     words = [line.strip() for file in files for line in _lines(file)[:1]]
     # Version 1 says "no limit" with a number near 2^63.
     limits = [int(word) for word in words if word.isdecimal() and int(word) < 2**60]
@@ -220,28 +219,31 @@ def available_cores() -> float:
     return allowed
 
 
-def _control_groups() -> list[Path]:
-    """Folders of this process's group and of those above it, cgroup version 2."""
-    root = Path("/sys/fs/cgroup")
+def _control_groups(controller: str = "") -> list[Path]:
+    """Folders of this process's group and of those above it.
+
+    Args:
+        controller: of version 1, such as ``"memory"``; version 2 has one tree for all.
+    """
+    root = Path("/sys/fs/cgroup") / controller
     for line in _lines(Path("/proc/self/cgroup")):
-        number, _, name = line.strip().split(":", 2)
-        if number == "0":
+        _, controllers, name = line.split(":", 2)
+        if controller in controllers.split(","):
             own = root / name.lstrip("/")
             return [own, *(parent for parent in own.parents if parent.is_relative_to(root))]
     return [root]
 
 
-def _disks() -> Iterator[Check]:
-    places = {"disk here": Path.cwd(), "disk for scratch": Path(tempfile.gettempdir())}
-    for name, place in places.items():
-        free = shutil.disk_usage(place).free
-        found = f"{free / GIB:.0f} GiB free"
-        if not os.access(place, os.W_OK):
-            yield Check(name, f"{found}, not writable", "advice", "write maps elsewhere (-o)")
-        elif free < ENOUGH_DISK:
-            yield Check(name, found, "advice", "free some space, or write maps elsewhere (-o)")
-        else:
-            yield Check(name, found)
+def _disk() -> Check:
+    """Scratch lies beside the map, so this is the disk that fills."""
+    place = Path.cwd()
+    free = shutil.disk_usage(place).free
+    found = f"{free / GIB:.0f} GiB free here"
+    if not os.access(place, os.W_OK):
+        return Check("disk", f"{found}, not writable", "advice", "write maps elsewhere (-o)")
+    if free < ENOUGH_DISK:
+        return Check("disk", found, "advice", "free some space, or write maps elsewhere (-o)")
+    return Check("disk", found)
 
 
 def _lines(path: Path) -> list[str]:
