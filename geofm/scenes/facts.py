@@ -4,21 +4,21 @@
 file for people who want to know why, and reads finished maps back.
 """
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as xml
 
-import numpy as np
 import numpy.typing as npt
-import rasterio
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from geofm.errors import SceneError
+from geofm.scenes.handles import borrow, gdal_reason, is_remote, plain_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ def read_facts(path: str | Path) -> RasterFacts:
     Raises:
         SceneError: there is no file, or GDAL cannot read it.
     """
-    with _open(path) as file:
+    with _opened(str(path)) as file:
         return RasterFacts(
-            path=str(path),
+            path=plain_name(str(path)),
             driver=file.driver,
             geobox=GeoBox(file.shape, file.transform, CRS(file.crs.to_wkt()) if file.crs else None),
             dtype=file.dtypes[0],
@@ -82,7 +82,7 @@ def read_facts(path: str | Path) -> RasterFacts:
         )
 
 
-def read_preview(path: str | Path, *, side: int, bands: int = 1) -> npt.NDArray[np.generic]:
+def read_preview(path: str | Path, *, side: int, bands: int = 1) -> npt.NDArray[Any]:
     """Read a raster small enough to look at, each pixel a stored number as it is.
 
     Args:
@@ -93,43 +93,39 @@ def read_preview(path: str | Path, *, side: int, bands: int = 1) -> npt.NDArray[
         (bands, h, w), as stored.
 
     Raises:
-        SceneError: as `read_facts`, or blocks are missing or damaged.
+        SceneError: as `read_facts`, or its pixels are damaged.
     """
-    with _open(path) as file:
+    with _opened(str(path)) as file:
         step = max(1.0, max(file.shape) / side)
         shape = tuple(max(1, round(length / step)) for length in file.shape)
-        try:
-            preview: npt.NDArray[np.generic] = file.read(
-                list(range(1, min(bands, file.count) + 1)),
-                out_shape=(min(bands, file.count), *shape),
-                resampling=Resampling.nearest,
-            )
-        except RasterioError as error:
-            raise SceneError(f"{path} opens, but its pixels are damaged; fetch it again") from error
-        return preview
+        bands = min(bands, file.count)
+        preview: npt.NDArray[Any] = file.read(
+            list(range(1, bands + 1)), out_shape=(bands, *shape), resampling=Resampling.nearest
+        )
+    return preview
 
 
-def _open(path: str | Path) -> rasterio.DatasetReader:
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
     local = Path(path)
-    if "://" not in str(path):
+    if not is_remote(path):
         if not local.exists():
             raise SceneError(f"there is no {path}; check the path")
-        if local.is_file() and local.stat().st_size == 0:
-            raise SceneError(f"{path} is empty (0 bytes); fetch or write it again")
         if local.is_dir():
             raise SceneError(f"{path} is a folder; name a raster in it")
+        if local.stat().st_size == 0:
+            raise SceneError(f"{path} is empty (0 bytes); fetch or write it again")
     try:
-        with warnings.catch_warnings():
-            # A raster without georeference is shown, and the page says so.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(path)
-    except RasterioError as error:
+        with borrow(path) as file:
+            yield file
+    except (RasterioError, OSError) as error:
         raise SceneError(
-            f"{path} is no raster that GDAL can read; name a GeoTIFF, a COG or a VRT"
+            f"{plain_name(path)} cannot be read ({gdal_reason(error, path)}); "
+            "name a whole GeoTIFF, COG or VRT"
         ) from error
 
 
-def _colors(file: rasterio.DatasetReader) -> dict[int, str]:
+def _colors(file: Any) -> dict[int, str]:
     if file.colorinterp[0] != ColorInterp.palette:
         return {}
     table = file.colormap(1)
