@@ -78,7 +78,7 @@ class LinearHead(nn.Module):
             _feature_width(config, encoder), config.classes * encoder.patch_size**2, 1
         )
 
-    def forward(self, features: list[Tensor], x: Tensor) -> Tensor:
+    def forward(self, features: list[Tensor], x: Tensor) -> Tensor:  # noqa: ARG002
         """Maps (B, ., h, w) of an input (B, T, C, H, W) to logits (B, K, H, W)."""
         return F.pixel_shuffle(self.logits(torch.cat(features, dim=1)), self.patch_size)
 

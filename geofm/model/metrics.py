@@ -86,4 +86,6 @@ def _margins(confusion: Counts) -> tuple[Counts, Counts, Counts]:
 def _ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
     """``part / whole`` in float64; NaN where ``whole`` is 0."""
     part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    ratio = np.full(whole.shape, np.nan)
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio

@@ -1,0 +1,143 @@
+"""The model card: what a person should know before trusting the model, from its description."""
+
+import json
+from collections.abc import Iterator
+
+from geofm.bands import LEVEL_NAMES
+from geofm.model.schema import ContractFields, Description, Provenance, SegmenterFile
+
+# Licences that the Hugging Face Hub knows by these names.
+_HUB_LICENCES = {
+    "apache-2.0",
+    "mit",
+    "bsd-3-clause",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-4.0",
+    "odbl",
+}
+
+
+def model_card(description: Description) -> str:
+    """README.md of a model folder: Hugging Face front matter, then Markdown."""
+    return "\n".join([*_front_matter(description), *_body(description), ""])
+
+
+def _front_matter(description: Description) -> Iterator[str]:
+    segmenter = isinstance(description, SegmenterFile)
+    yield "---"
+    yield "library_name: geofm"
+    yield f"license: {_hub_licence(description.provenance)}"
+    yield f"pipeline_tag: {'image-segmentation' if segmenter else 'image-feature-extraction'}"
+    yield "tags:"
+    for tag in ("geofm", "earth-observation", "remote-sensing", "multispectral"):
+        yield f"- {tag}"
+    yield "---"
+
+
+def _hub_licence(provenance: Provenance) -> str:
+    if not provenance.licences:
+        return "unknown"
+    known = provenance.licences[0].lower()
+    return known if len(provenance.licences) == 1 and known in _HUB_LICENCES else "other"
+
+
+def _body(description: Description) -> Iterator[str]:
+    yield f"# {_plain(description.name)}"
+    yield ""
+    yield from _purpose(description)
+    yield from _contract(description.contract)
+    yield from _training(description)
+    yield from _limits(description)
+
+
+def _purpose(description: Description) -> Iterator[str]:
+    if isinstance(description, SegmenterFile):
+        yield f"Maps **{_plain(description.task)}** from multispectral satellite scenes."
+        yield ""
+        yield "| code | class | colour |"
+        yield "|---|---|---|"
+        for code, kind in enumerate(description.classes):
+            yield f"| {code} | {_plain(kind.name)} | `{kind.color}` |"
+        yield ""
+        yield "```"
+        yield "geofm map MODEL SCENE.tif -o MAP.tif"
+        yield "```"
+    else:
+        yield "An encoder of multispectral satellite scenes, pretrained without labels."
+        yield "It makes no map by itself; fine-tune a head on it:"
+        yield ""
+        yield "```"
+        yield "geofm finetune --task flood --encoder MODEL --images DIR --labels DIR -o OUT.geofm"
+        yield "```"
+    yield ""
+
+
+def _contract(contract: ContractFields) -> Iterator[str]:
+    dates = "one date" if contract.dates == 1 else f"{contract.dates} dates"
+    yield "## What it needs"
+    yield ""
+    yield (
+        f"{LEVEL_NAMES[contract.level].capitalize()} (0 to 1), {dates}, pixels of about "
+        f"{contract.resolution:g} m, in these bands (STAC common names). A scene without them "
+        "is refused."
+    )
+    yield ""
+    yield "| band | mean | standard deviation |"
+    yield "|---|---|---|"
+    for band, mean, std in zip(contract.bands, contract.mean, contract.std, strict=True):
+        yield f"| {_plain(band)} | {mean:.4f} | {std:.4f} |"
+    yield ""
+    masked = ", ".join(map(_plain, contract.masked_qa)) or "nothing"
+    yield (
+        f"A pixel is mapped when at least {contract.min_valid_dates} of {contract.dates} dates "
+        f"is valid there; set aside by QA: {masked}."
+    )
+    yield ""
+
+
+def _training(description: Description) -> Iterator[str]:
+    encoder, provenance = description.architecture.encoder, description.provenance
+    yield "## How it was made"
+    yield ""
+    yield (
+        f"- Vision transformer: {encoder.depth} blocks, {encoder.embed_dim} wide, patches of "
+        f"{encoder.patch_size} px; {description.weights.parameters:,} parameters."
+    )
+    if isinstance(description, SegmenterFile):
+        head = description.architecture.head
+        yield f"- Head: {head.kind}, on blocks {', '.join(map(str, head.depths))} (from 0)."
+    if provenance.encoder is not None:
+        name = provenance.encoder.get("name", "a pretrained encoder without a name")
+        yield f"- Began with: {_plain(str(name))}."
+    where = "in model.json" if provenance.training_footprint else "not recorded"
+    yield f"- Training footprint: {where}."
+    yield f"- Sources: {', '.join(map(_plain, provenance.sources)) or 'not recorded'}."
+    yield f"- Licences: {', '.join(map(_plain, provenance.licences)) or 'not recorded'}."
+    yield f"- Written by geofm {_plain(description.geofm_version)}."
+    yield ""
+
+
+def _limits(description: Description) -> Iterator[str]:
+    yield "## How good it is"
+    yield ""
+    if description.provenance.scores:
+        yield "Measured by geofm; the numbers hold for data like the test data, not everywhere."
+        yield ""
+        yield "```json"
+        yield json.dumps(description.provenance.scores, indent=2, sort_keys=True)
+        yield "```"
+    elif isinstance(description, SegmenterFile):
+        yield "No score is recorded. Evaluate it on your own labels before you rely on its maps."
+    else:
+        yield "An encoder has no score of its own; the models fine-tuned from it have."
+    yield ""
+    yield (
+        "Outside its training footprint, season and sensors it can be wrong without a sign of it."
+    )
+
+
+def _plain(text: str) -> str:
+    """Text that stays text in a Markdown table."""
+    return "".join(f"\\{letter}" if letter in "|`*_<>[]\\#" else letter for letter in text)

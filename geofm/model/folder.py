@@ -1,0 +1,310 @@
+"""The model folder ``NAME.geofm/``: weights and the contract that gives them meaning.
+
+- ``weights.safetensors``: the tensors;
+- ``model.json``: the only truth about them (`geofm.model.schema`);
+- ``stac-item.json`` and ``README.md``: written from it, for catalogues and people.
+
+The same model gives the same bytes. A folder is written whole or not at all.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from torch import nn
+
+import geofm
+from geofm.contract import PixelContract
+from geofm.errors import ModelError, OutputError
+from geofm.model.card import model_card
+from geofm.model.encoder import Encoder
+from geofm.model.schema import (
+    WEIGHTS_FILE,
+    ClassFields,
+    Description,
+    EncoderArchitecture,
+    EncoderFields,
+    EncoderFile,
+    HeadFields,
+    SegmenterArchitecture,
+    SegmenterFile,
+    WeightsFields,
+    contract_fields,
+    encoder_config,
+    parse_description,
+    pixel_contract,
+    provenance_fields,
+)
+from geofm.model.segmenter import Segmenter, build_segmenter
+from geofm.model.stac_item import stac_item
+from geofm.model.weights import LoadReport, load_weights, write_weights
+from geofm.tasks import MapClass
+
+DESCRIPTION_FILE = "model.json"
+_PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"}
+# A footprint of a hundred thousand corners stays below it.
+_MOST_DESCRIPTION_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedModel:
+    """A model that maps.
+
+    Attributes:
+        task: what it maps, such as ``"flood"``.
+        provenance: JSON values; `geofm.model.schema.Provenance` names the known ones.
+        sha256: of the weights file; None before the model is saved.
+        report: what came from the file; None for a model not loaded from one.
+    """
+
+    segmenter: Segmenter
+    contract: PixelContract
+    classes: tuple[MapClass, ...]
+    task: str
+    name: str
+    provenance: Mapping[str, Any]
+    sha256: str | None = None
+    report: LoadReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainedEncoder:
+    """An encoder that a model can begin with; the fields are those of `TrainedModel`."""
+
+    encoder: Encoder
+    contract: PixelContract
+    name: str
+    provenance: Mapping[str, Any]
+    sha256: str | None = None
+    report: LoadReport | None = None
+
+
+def save_model(model: TrainedModel, path: Path, *, overwrite: bool = False) -> TrainedModel:
+    """Write a model folder, whole or not at all.
+
+    Returns:
+        The model with the hash of its weights.
+
+    Raises:
+        ModelError: its parts do not agree, or a number is not finite.
+        OutputError: the path is taken, or cannot be written.
+    """
+    segmenter = model.segmenter
+
+    def describe(weights: WeightsFields) -> Description:
+        return SegmenterFile(
+            name=model.name,
+            task=model.task,
+            classes=tuple(ClassFields(**asdict(c)) for c in model.classes),
+            architecture=SegmenterArchitecture(
+                encoder=EncoderFields(**asdict(segmenter.encoder.config)),
+                head=HeadFields(**asdict(segmenter.head_config)),
+            ),
+            contract=contract_fields(model.contract),
+            weights=weights,
+            provenance=provenance_fields(model.provenance),
+            geofm_version=geofm.__version__,
+        )
+
+    return replace(model, sha256=_save(segmenter, describe, path, overwrite=overwrite))
+
+
+def save_encoder(
+    encoder: PretrainedEncoder, path: Path, *, overwrite: bool = False
+) -> PretrainedEncoder:
+    """Write an encoder folder, whole or not at all; as `save_model`."""
+
+    def describe(weights: WeightsFields) -> Description:
+        return EncoderFile(
+            name=encoder.name,
+            architecture=EncoderArchitecture(
+                encoder=EncoderFields(**asdict(encoder.encoder.config))
+            ),
+            contract=contract_fields(encoder.contract),
+            weights=weights,
+            provenance=provenance_fields(encoder.provenance),
+            geofm_version=geofm.__version__,
+        )
+
+    return replace(encoder, sha256=_save(encoder.encoder, describe, path, overwrite=overwrite))
+
+
+def load_model_folder(path: Path) -> TrainedModel:
+    """Open a model folder, on the CPU, ready to map.
+
+    Raises:
+        ModelError: it is damaged, incomplete, or no model folder.
+    """
+    path = Path(path)
+    description = read_description(path)
+    if not isinstance(description, SegmenterFile):
+        raise ModelError(
+            f"{path} is an encoder without a head and makes no map; fine-tune one on it: "
+            f"geofm finetune --encoder {path}"
+        )
+    with torch.device("meta"):
+        segmenter = build_segmenter(encoder_config(description), description.head_config())
+    report = _fill(segmenter, path, description)
+    return TrainedModel(
+        segmenter=segmenter,
+        contract=pixel_contract(description),
+        classes=description.map_classes(),
+        task=description.task,
+        name=description.name,
+        provenance=description.provenance.model_dump(mode="json"),
+        sha256=description.weights.sha256,
+        report=report,
+    )
+
+
+def load_encoder_folder(path: Path) -> PretrainedEncoder:
+    """Open an encoder folder, on the CPU.
+
+    Raises:
+        ModelError: it is damaged, incomplete, or no encoder folder.
+    """
+    path = Path(path)
+    description = read_description(path)
+    if not isinstance(description, EncoderFile):
+        raise ModelError(
+            f"{path} is a whole model, not an encoder; choose the encoder folder "
+            "that geofm pretrain wrote"
+        )
+    with torch.device("meta"):
+        encoder = Encoder(encoder_config(description))
+    report = _fill(encoder, path, description)
+    return PretrainedEncoder(
+        encoder=encoder,
+        contract=pixel_contract(description),
+        name=description.name,
+        provenance=description.provenance.model_dump(mode="json"),
+        sha256=description.weights.sha256,
+        report=report,
+    )
+
+
+def read_description(path: Path) -> Description:
+    """What a model folder says of itself; its weights stay unread.
+
+    Raises:
+        ModelError: it is no model folder, or model.json is damaged.
+    """
+    path = Path(path)
+    _check_folder(path)
+    file = path / DESCRIPTION_FILE
+    size = file.stat().st_size
+    if size > _MOST_DESCRIPTION_BYTES:
+        raise ModelError(
+            f"{file} has {size:,} bytes; a description has at most {_MOST_DESCRIPTION_BYTES:,}; "
+            "fetch the model again"
+        )
+    return parse_description(file.read_bytes(), where=str(file))
+
+
+def _check_folder(path: Path) -> None:
+    """Say what stands at ``path`` if it is no model folder."""
+    if path.suffix.lower() in _PICKLES:
+        raise ModelError(
+            f"{path} is a pickle, which can run any code when opened; geofm does not open it; "
+            "turn it into a model folder once: geofm import"
+        )
+    if not path.exists():
+        raise ModelError(f"{path} does not exist; give the path of a model folder (NAME.geofm)")
+    if not path.is_dir():
+        raise ModelError(f"{path} is a file; give the model folder (NAME.geofm) itself")
+    if (path / DESCRIPTION_FILE).is_file():
+        return
+    pickles = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _PICKLES)
+    if pickles:
+        raise ModelError(
+            f"{path} has no {DESCRIPTION_FILE} but a pickle, {pickles[0]}, which geofm does not "
+            "open; turn it into a model folder once: geofm import"
+        )
+    raise ModelError(f"{path} has no {DESCRIPTION_FILE}; it is not a model folder (NAME.geofm)")
+
+
+def _fill(module: nn.Module, path: Path, description: Description) -> LoadReport:
+    """Weights into a module on the meta device; no number in it is left to chance."""
+    file = path / WEIGHTS_FILE
+    if not file.is_file():
+        raise ModelError(f"{path} has no {WEIGHTS_FILE}; fetch the model again, whole")
+    report = load_weights(module, file, sha256=description.weights.sha256)
+    assert not any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
+    module.eval()
+    return report
+
+
+def _save(
+    module: nn.Module,
+    describe: Callable[[WeightsFields], Description],
+    path: Path,
+    *,
+    overwrite: bool,
+) -> str:
+    path = Path(path)
+    _check_target(path, overwrite=overwrite)
+    partial = path.parent / f".{path.name}.{uuid4().hex}.partial"
+    try:
+        partial.mkdir(parents=True)
+        sha256 = write_weights(module, partial / WEIGHTS_FILE)
+        sizes = [tensor.numel() for tensor in module.state_dict().values()]
+        description = describe(
+            WeightsFields(sha256=sha256, tensors=len(sizes), parameters=sum(sizes))
+        )
+        text = description.model_dump_json(indent=2) + "\n"
+        # What we write is what we would read.
+        parse_description(text.encode(), where=DESCRIPTION_FILE)
+        (partial / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+        item = json.dumps(stac_item(description), indent=2, ensure_ascii=False) + "\n"
+        (partial / "stac-item.json").write_text(item, encoding="utf-8")
+        (partial / "README.md").write_text(model_card(description), encoding="utf-8")
+        _publish(partial, path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}; choose another place"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return sha256
+
+
+def _check_target(path: Path, *, overwrite: bool) -> None:
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise OutputError(f"{path} exists; choose another path or give --overwrite")
+    if not (path / DESCRIPTION_FILE).is_file():
+        raise OutputError(
+            f"{path} exists and is no model folder, so it is not replaced; choose another path"
+        )
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Sync a finished folder and rename it into place."""
+    for file in (*partial.iterdir(), partial):
+        _sync(file)
+    retired = partial.with_suffix(".old")
+    if path.exists():
+        path.rename(retired)
+    try:
+        partial.rename(path)
+    except OSError:
+        if retired.exists():
+            retired.rename(path)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
