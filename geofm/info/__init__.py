@@ -1,0 +1,1 @@
+"""One page about anything geofm reads or writes."""

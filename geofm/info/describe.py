@@ -1,0 +1,34 @@
+"""Anything geofm reads or writes -> its page. What the mapper would refuse is shown."""
+
+from pathlib import Path
+from typing import Any
+
+from geofm.errors import SceneError
+from geofm.info.maps import is_map, map_page
+from geofm.info.models import model_page
+from geofm.info.page import Page
+from geofm.info.rasters import scene_page
+from geofm.model.folder import DESCRIPTION_FILE
+from geofm.scenes.facts import read_facts
+
+
+def describe(path: str | Path, **reading: Any) -> Page:
+    """Look at a scene, a map, any raster, or a model folder.
+
+    Args:
+        reading: as `open_scene`, for what a file does not say: ``bands``, ``scale``, ...
+
+    Raises:
+        SceneError: there is nothing readable at ``path``.
+        ModelError: the model folder is damaged.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        if not (folder / DESCRIPTION_FILE).is_file():
+            raise SceneError(
+                f"{path} is a folder without a {DESCRIPTION_FILE}; name a model folder, "
+                "or a raster in it"
+            )
+        return model_page(folder)
+    facts = read_facts(path)
+    return map_page(folder, facts) if is_map(facts) else scene_page(path, facts, reading)

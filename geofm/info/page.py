@@ -1,0 +1,83 @@
+"""A page: labelled rows for people, the same facts for machines, and the words of both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal["scene", "map", "raster", "model", "encoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A label and what stands beside it; ``color`` (``#rrggbb``) is shown as a swatch."""
+
+    label: str
+    text: str
+    color: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What there is to know.
+
+    Attributes:
+        rows: for people, in reading order; an empty label continues the row above.
+        facts: the same for machines; JSON values only.
+        missing: what keeps a scene from being mapped; empty if nothing does.
+    """
+
+    kind: Kind
+    title: str
+    rows: tuple[Row, ...]
+    facts: Mapping[str, Any] = field(repr=False)
+    missing: str = ""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "band"), counted(2500, "band")
+    ('1 band', '2,500 bands')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def share_text(share: float) -> str:
+    """A share of the whole, 0 to 1, in percent; a trace is not shown as nothing."""
+    return f"{share:.1%}" if share >= 0.001 or share == 0 else "< 0.1%"
+
+
+def degrees_text(value: float, letters: str) -> str:
+    """Degrees with their side of the Earth.
+
+    >>> degrees_text(-12.5, "EW")
+    '12.5000°W'
+    """
+    return f"{abs(value):.4f}°{letters[0] if value >= 0 else letters[1]}"
+
+
+def bounds_text(west: float, south: float, east: float, north: float) -> str:
+    """A box of longitudes and latitudes."""
+    return (
+        f"{degrees_text(west, 'EW')} to {degrees_text(east, 'EW')}, "
+        f"{degrees_text(south, 'NS')} to {degrees_text(north, 'NS')}"
+    )
+
+
+def bytes_text(count: int) -> str:
+    """A file's size.
+
+    >>> bytes_text(812), bytes_text(3_818_237)
+    ('812 bytes', '3.6 MiB')
+    """
+    if count < 1024:
+        return f"{count} bytes"
+    power = min((count.bit_length() - 1) // 10, 4)
+    return f"{count / 1024**power:.1f} {' KMGT'[power]}iB"
+
+
+def json_number(value: float | None) -> float | str | None:
+    """The value, or its name where JSON has no such number (NaN, infinity)."""
+    return str(value) if value is not None and not np.isfinite(value) else value
