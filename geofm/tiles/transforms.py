@@ -24,3 +24,20 @@ def normalise(
     mean, std = mean[:, None, None], std[:, None, None]
     values = (dn.float() * scale + offset - mean) / std
     return values.masked_fill(~valid.unsqueeze(-3), 0.0)
+
+
+TURNS = 8
+"""Flips and quarter turns of a square: the dihedral group of order 8."""
+
+
+def turn(image: Tensor, code: int) -> Tensor:
+    """Flip (codes 4 to 7) and turn by ``code % 4`` quarters, over the last two axes.
+
+    Args:
+        image: (..., H, W), square for quarter turns to keep its shape.
+        code: 0 to 7; 0 changes nothing.
+    """
+    assert 0 <= code < TURNS
+    if code >= 4:
+        image = image.flip(-1)
+    return image.rot90(code % 4, (-2, -1))

@@ -1,0 +1,234 @@
+"""Areas in, samples out: square windows at random, each a function of (seed, index).
+
+Nothing else decides what a sample is, neither workers nor the order of reading,
+so a resumed run or one on more machines sees the same samples.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from geofm.errors import LabelError, TilingError
+from geofm.scenes.window import Window
+from geofm.tasks import IGNORE
+from geofm.tiles.area import Area, cells, intersection
+from geofm.tiles.transforms import TURNS, turn
+
+CELL = 256
+"""Side of the cells that the cache keeps, pixels: the usual block of a tiled GeoTIFF."""
+
+
+Counts = npt.NDArray[np.int64]
+
+
+class Sample(NamedTuple):
+    """One window's pixels as tensors; a batch of them has B in front of each shape.
+
+    Attributes:
+        dn: (T, C, H, W) float32, stored numbers; 0 where padded.
+        valid: (T, H, W) bool; False where padded.
+        target: (H, W) uint8 class codes; `IGNORE` where unlabelled or padded.
+        scale, offset: (T, C) float32; reflectance is ``dn * scale + offset``.
+        index: () int64, the global index that the sample follows from.
+    """
+
+    dn: Tensor
+    valid: Tensor
+    target: Tensor
+    scale: Tensor
+    offset: Tensor
+    index: Tensor
+
+
+class TileDataset(Dataset[Sample]):
+    """Random square windows of areas, flipped and turned.
+
+    A window of an area is drawn by weight, then a place inside it. A window
+    shorter than a sample is padded with invalid pixels.
+
+    Args:
+        areas: where samples may lie; pixels outside are never read.
+        size: side of a sample, pixels.
+        length: number of samples.
+        weights: for each area, one number for each of its windows, as
+            `BandStatistics.valid` or `label_weights` give.
+        seed: of the draw.
+        cache_bytes: decoded pixels kept, at most, in this process.
+
+    Raises:
+        TilingError: no window has a weight above 0.
+    """
+
+    def __init__(
+        self,
+        areas: Sequence[Area],
+        *,
+        size: int,
+        length: int,
+        weights: Sequence[Sequence[float]],
+        seed: int = 0,
+        cache_bytes: int = 256 * 2**20,
+    ) -> None:
+        self.areas = tuple(areas)
+        self.size = size
+        self.length = length
+        self.seed = seed
+        self._places = [(a, window) for a, area in enumerate(areas) for window in area.windows]
+        flat = np.array([weight for of_area in weights for weight in of_area], np.float64)
+        if len(flat) != len(self._places) or not (flat >= 0).all() or flat.sum() <= 0:
+            raise TilingError(
+                f"{len(flat)} weights, {np.count_nonzero(flat > 0)} of them above 0, for "
+                f"{len(self._places)} windows; needed one a window, and one above 0 at least"
+            )
+        self._cumulated = np.cumsum(flat) / flat.sum()
+        self._cache = CellCache(self.areas, limit=cache_bytes)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        draw = self.draw(index)
+        dn, valid, target = self._cache.read(draw.area, draw.place, draw.window)
+        scene = self.areas[draw.area].scene
+        return Sample(
+            self._square(torch.from_numpy(dn.astype(np.float32)), 0, draw),
+            self._square(torch.from_numpy(valid), False, draw),
+            self._square(torch.from_numpy(target), IGNORE, draw),
+            torch.from_numpy(np.asarray(scene.scale, np.float32)),
+            torch.from_numpy(np.asarray(scene.offset, np.float32)),
+            torch.tensor(index),
+        )
+
+    def draw(self, index: int) -> "Draw":
+        """What sample ``index`` will be; reads nothing."""
+        random = np.random.default_rng([self.seed, index])
+        chosen = np.searchsorted(self._cumulated, random.random(), side="right")
+        area, place = self._places[int(chosen)]
+        height, width = min(self.size, place.height), min(self.size, place.width)
+        row = place.row + int(random.integers(place.height - height + 1))
+        col = place.col + int(random.integers(place.width - width + 1))
+        return Draw(area, place, Window(row, col, height, width), int(random.integers(TURNS)))
+
+    def _square(self, image: Tensor, fill: int, draw: "Draw") -> Tensor:
+        bottom, right = self.size - draw.window.height, self.size - draw.window.width
+        return turn(functional.pad(image, (0, right, 0, bottom), value=fill), draw.turn)
+
+
+class Draw(NamedTuple):
+    """Which area, which of its windows, where inside it, and how turned."""
+
+    area: int
+    place: Window
+    window: Window
+    turn: int
+
+
+def label_weights(areas: Sequence[Area], *, classes: int) -> list[list[float]]:
+    """Weigh windows by their labelled pixels, each class counting the same in all.
+
+    A rare class would else be met as rarely as it occurs.
+
+    Raises:
+        LabelError: an area has no labels, no pixel of any class is labelled, or
+            a code is neither a class nor `IGNORE`.
+    """
+    counts: list[list[Counts]] = []
+    for area in areas:
+        if area.labels is None:
+            raise LabelError(f"{area.scene.id} has no labels; give it labels or leave it out")
+        of_area = []
+        for window in area.windows:
+            total = np.zeros(classes, np.int64)
+            for cell in cells(window, size=CELL):
+                found = np.bincount(area.labels.read(cell).ravel(), minlength=256)
+                strange = np.flatnonzero(found[classes:IGNORE]) + classes
+                if len(strange):
+                    raise LabelError(
+                        f"{area.scene.id}: labels hold code {strange[0]}; needed 0 to "
+                        f"{classes - 1}, or {IGNORE} for unlabelled; say which code means "
+                        "which class"
+                    )
+                total += found[:classes]
+            of_area.append(total)
+        counts.append(of_area)
+    everywhere = np.sum([count for of_area in counts for count in of_area], axis=0)
+    if not everywhere.any():
+        raise LabelError(
+            "no pixel of the training area is labelled with a class; check that the labels lie "
+            "on the scenes, and which of their codes mean which class"
+        )
+    return [[float((c / np.maximum(everywhere, 1)).sum()) for c in of_area] for of_area in counts]
+
+
+class Cell(NamedTuple):
+    """Stored numbers (T, C, H, W), their validity (T, H, W), class codes (H, W)."""
+
+    dn: np.ndarray
+    valid: np.ndarray
+    target: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        return self.dn.nbytes + self.valid.nbytes + self.target.nbytes
+
+
+class CellCache:
+    """Decoded cells of areas, the last used ones, up to a limit in bytes.
+
+    A window is put together from the cells of the place it lies in; a cell
+    ends where its place ends, so nothing outside is read.
+    """
+
+    def __init__(self, areas: Sequence[Area], *, limit: int) -> None:
+        self._areas = areas
+        self._limit = limit
+        self._held = 0
+        self._cells: OrderedDict[tuple[int, Window], Cell] = OrderedDict()
+
+    def read(self, area: int, place: Window, window: Window) -> Cell:
+        """Pixels of a window: dn (T, C, H, W), valid (T, H, W), target (H, W)."""
+        parts = []
+        for shared in cells(window, size=CELL):
+            row, col = shared.row - shared.row % CELL, shared.col - shared.col % CELL
+            corner = intersection(Window(row, col, CELL, CELL), place)
+            parts.append((shared, corner, self._cell(area, corner)))
+        whole = Cell(
+            *(
+                np.empty((*part.shape[:-2], window.height, window.width), part.dtype)
+                for part in parts[0][2]
+            )
+        )
+        for shared, corner, cell in parts:
+            into, source = _inside(shared, window).slices, _inside(shared, corner).slices
+            for target, part in zip(whole, cell, strict=True):
+                target[(..., *into)] = part[(..., *source)]
+        return whole
+
+    def _cell(self, area: int, window: Window) -> Cell:
+        key = (area, window)
+        if key in self._cells:
+            self._cells.move_to_end(key)
+            return self._cells[key]
+        scene, labels = self._areas[area].scene, self._areas[area].labels
+        stored = scene.read_stored(window)
+        unlabelled = np.full((window.height, window.width), IGNORE, np.uint8)
+        cell = Cell(stored.dn, stored.valid, labels.read(window) if labels else unlabelled)
+        self._cells[key] = cell
+        self._held += cell.nbytes
+        while self._held > self._limit and len(self._cells) > 1:
+            self._held -= self._cells.popitem(last=False)[1].nbytes
+        return cell
+
+
+def _inside(window: Window, outer: Window) -> Window:
+    """The same window, counted from the corner of ``outer``."""
+    return window._replace(row=window.row - outer.row, col=window.col - outer.col)

@@ -1,0 +1,49 @@
+"""AdamW's parameter groups and the learning rate's course."""
+
+from collections.abc import Iterable
+from math import cos, pi
+from typing import Any
+
+from torch import nn
+
+
+def parameter_groups(
+    modules: Iterable[tuple[nn.Module, float]], *, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Groups for AdamW: weights decay, biases, norms and single tokens do not.
+
+    Args:
+        modules: each with its learning rate; frozen parameters are left out.
+        weight_decay: of parameters that hold more than one vector.
+    """
+    groups = []
+    for module, rate in modules:
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        for decays in (True, False):
+            # A class token of shape (1, 1, D) is one vector, and no matrix.
+            chosen = [p for p in parameters if (p.numel() > max(p.shape, default=1)) == decays]
+            if chosen:
+                groups.append(
+                    {
+                        "params": chosen,
+                        "lr": rate,
+                        "weight_decay": weight_decay if decays else 0.0,
+                    }
+                )
+    return groups
+
+
+def warmup_cosine(step: int, *, steps: int, warmup: int) -> float:
+    """Share of the highest learning rate at a step: a straight rise, then half a cosine.
+
+    Args:
+        step: from 0.
+        steps: of the whole training; the rate would reach 0 at this one.
+        warmup: steps of the rise; the highest rate comes right after it.
+
+    >>> [round(warmup_cosine(s, steps=6, warmup=2), 2) for s in range(7)]
+    [0.33, 0.67, 1.0, 0.85, 0.5, 0.15, 0.0]
+    """
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + cos(pi * (step - warmup) / max(steps - warmup, 1)))

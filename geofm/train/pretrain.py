@@ -1,0 +1,113 @@
+"""Pretraining by masked autoencoding: scenes without labels in, an encoder out."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geofm.model.encoder import Encoder, EncoderConfig
+from geofm.model.folder import PretrainedEncoder
+from geofm.model.mae import MaeConfig, MaskedAutoencoder
+from geofm.scenes.reader import Scene
+from geofm.scenes.window import Window
+from geofm.tiles.area import areas_of, footprint
+from geofm.tiles.dataset import Sample, TileDataset
+from geofm.tiles.statistics import measure_statistics
+from geofm.train.config import EncoderShape, PretrainConfig
+from geofm.train.inputs import contract_of, normalise_batch
+from geofm.train.loop import Batches, Progress, fit, part_of
+
+
+def pretrain_encoder(
+    scenes: Sequence[Scene],
+    config: PretrainConfig | None = None,
+    *,
+    windows: Sequence[Sequence[Window]] | None = None,
+    name: str = "encoder",
+    licences: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> PretrainedEncoder:
+    """Pretrain an encoder by masked autoencoding (He et al. 2022, arXiv:2111.06377).
+
+    On one machine, the same scenes, config and threads give the same weights.
+
+    Args:
+        scenes: with the same bands, dates and level; `Scene.select` chooses bands.
+        windows: for each scene, the windows that may be read, for statistics
+            and for training; None for all of every scene.
+        name: of the encoder.
+        licences: of the pixels and labels, for the model card.
+        progress: is told the share done, 0 to 1, and what is being done.
+
+    Raises:
+        SceneError, BandError, UnitsError, GridError: the scenes do not go together.
+        ModelError, ConfigError: the config does not fit, or training diverged.
+    """
+    config = config or PretrainConfig()
+    areas = areas_of(scenes, windows)
+    tell = part_of(progress, 0.0, 0.1)
+    statistics = measure_statistics(areas, progress=lambda done: tell(done, "band statistics"))
+    contract = contract_of(areas, statistics)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        shape = encoder_config(config.encoder, bands=len(contract.bands), dates=contract.dates)
+        mae = MaskedAutoencoder(
+            Encoder(shape),
+            MaeConfig(
+                mask_ratio=config.mask_ratio,
+                decoder_dim=config.decoder_dim,
+                decoder_depth=config.decoder_depth,
+                decoder_heads=config.decoder_heads,
+                norm_pix_loss=config.norm_pix_loss,
+            ),
+        )
+    dataset = TileDataset(
+        areas,
+        size=shape.image_size,
+        length=config.steps * config.batch_size,
+        weights=statistics.valid,
+        seed=config.seed,
+    )
+
+    def loss(batch: Sample) -> Tensor:
+        noise = hiding_noise(batch.index, tokens=prod(shape.grid), seed=config.seed)
+        rebuilt: Tensor = mae(
+            normalise_batch(batch, contract), batch.valid, noise.to(batch.dn.device)
+        ).loss
+        return rebuilt
+
+    last_loss = fit(
+        mae,
+        loss,
+        Batches(dataset, size=config.batch_size),
+        config=config,
+        rates=[(mae, config.learning_rate)],
+        progress=part_of(progress, 0.1, 1.0),
+    )
+    provenance = {
+        "training_footprint": footprint(areas),
+        "sources": sorted({area.scene.id for area in areas}),
+        "licences": list(licences),
+        "method": "masked autoencoding",
+        "config": asdict(config),
+        "loss": last_loss,
+    }
+    return PretrainedEncoder(
+        encoder=mae.encoder, contract=contract, name=name, provenance=provenance
+    )
+
+
+def encoder_config(shape: EncoderShape, *, bands: int, dates: int) -> EncoderConfig:
+    """The shape of an encoder for these bands and dates."""
+    return EncoderConfig(bands=bands, dates=dates, **asdict(shape))
+
+
+def hiding_noise(index: Tensor, *, tokens: int, seed: int) -> Tensor:
+    """Which tokens to hide: (B, tokens) from 0 to below 1, each row by (seed, index)."""
+    # The third word keeps this stream apart from the one that draws windows.
+    rows = [np.random.default_rng([seed, int(i), 1]).random(tokens, np.float32) for i in index]
+    return torch.from_numpy(np.stack(rows))

@@ -1,0 +1,160 @@
+"""Samples: functions of (seed, index), inside their areas, turned together with their labels."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geofm.errors import LabelError, TilingError
+from geofm.scenes.window import Window
+from geofm.tasks import IGNORE
+from geofm.tiles.area import Area
+from geofm.tiles.dataset import CellCache, TileDataset, label_weights
+from geofm.tiles.transforms import turn
+
+HEIGHT, WIDTH = 300, 530
+
+
+@pytest.fixture
+def numbered(array_scene, array_labels):
+    """A scene whose first band numbers its pixels, with labels that follow from the number."""
+    number = np.arange(HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    dn = np.stack([number, -number])[None]
+    valid = (number % 7 > 0)[None]
+    codes = np.where(number % 5 == 0, IGNORE, number % 3).astype(np.uint8)
+    return array_scene(dn, valid), array_labels(codes)
+
+
+def dataset_of(scene, labels, windows, *, size=32, length=40, seed=0, **options):
+    area = Area(scene, tuple(windows), labels)
+    weights = [[w.height * w.width for w in windows]]
+    return TileDataset([area], size=size, length=length, weights=weights, seed=seed, **options)
+
+
+PLACES = (Window(10, 20, 100, 90), Window(120, 240, 170, 280), Window(2, 400, 20, 40))
+
+
+def test_a_sample_is_what_its_draw_says(numbered):
+    scene, labels = numbered
+    dataset = dataset_of(scene, labels, PLACES)
+    padded = 0
+    for index in range(len(dataset)):
+        sample, draw = dataset[index], dataset.draw(index)
+        rows, cols = draw.window.slices
+        inside = torch.zeros(32, 32, dtype=torch.bool)
+        inside[: draw.window.height, : draw.window.width] = True
+        dn = torch.zeros(1, 2, 32, 32)
+        dn[..., : draw.window.height, : draw.window.width] = torch.from_numpy(
+            scene.source.dn[:, :, rows, cols]
+        )
+        target = torch.full((32, 32), IGNORE, dtype=torch.uint8)
+        target[inside] = torch.from_numpy(labels.codes[rows, cols].copy()).flatten()
+        assert sample.dn.equal(turn(dn, draw.turn))
+        assert sample.target.equal(turn(target, draw.turn))
+        assert not (sample.valid & ~turn(inside, draw.turn)).any()
+        assert sample.index == index
+        padded += not inside.all()
+    assert 0 < padded < len(dataset)
+
+
+def test_samples_follow_from_seed_and_index_alone(numbered):
+    scene, labels = numbered
+    one = dataset_of(scene, labels, PLACES, seed=5, cache_bytes=1)
+    two = dataset_of(scene, labels, PLACES, seed=5, length=400)
+    for index in (7, 3, 39, 0, 3):
+        for a, b in zip(one[index], two[index], strict=True):
+            assert a.equal(b)
+    other = dataset_of(scene, labels, PLACES, seed=6)
+    assert any(one.draw(i) != other.draw(i) for i in range(5))
+
+
+def test_nothing_outside_the_places_is_read(numbered):
+    scene, labels = numbered
+    dataset = dataset_of(scene, labels, PLACES, length=300)
+    for index in range(len(dataset)):
+        dataset[index]
+    allowed = np.zeros((HEIGHT, WIDTH), bool)
+    for window in PLACES:
+        allowed[window.slices] = True
+    assert not (scene.source.seen & ~allowed).any()
+    assert (scene.source.seen & allowed).any()
+
+
+def test_all_places_and_all_turns_occur_by_weight(numbered):
+    dataset = dataset_of(*numbered, PLACES, length=4000)
+    draws = [dataset.draw(i) for i in range(4000)]
+    weights = np.array([w.height * w.width for w in PLACES])
+    found = np.array([sum(d.place == w for d in draws) for w in PLACES])
+    np.testing.assert_allclose(found / 4000, weights / weights.sum(), atol=0.03)
+    assert min(np.bincount([d.turn for d in draws], minlength=8)) > 400
+    # The corners of a place are reached, and never passed.
+    rows = [d.window.row for d in draws if d.place == PLACES[0]]
+    assert (min(rows), max(rows)) == (10, 10 + 100 - 32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_the_cache_changes_nothing(array_scene, array_labels, data):
+    height, width = data.draw(st.integers(1, 600)), data.draw(st.integers(1, 600))
+    number = np.arange(height * width, dtype=np.int32).reshape(1, 1, height, width)
+    scene = array_scene(number, bands=("green",))
+    codes = (number[0, 0] % 251).astype(np.uint8)
+
+    def inside(outer):
+        row = data.draw(st.integers(outer.row, outer.stop_row - 1))
+        col = data.draw(st.integers(outer.col, outer.stop_col - 1))
+        rows = data.draw(st.integers(1, outer.stop_row - row))
+        return Window(row, col, rows, data.draw(st.integers(1, outer.stop_col - col)))
+
+    place = inside(Window(0, 0, height, width))
+    limit = data.draw(st.sampled_from([0, 300_000, 10**9]))
+    cache = CellCache([Area(scene, (place,), array_labels(codes))], limit=limit)
+    for _ in range(3):
+        window = inside(place)
+        cell = cache.read(0, place, window)
+        assert np.array_equal(cell.dn[0, 0], number[0, 0][window.slices])
+        assert np.array_equal(cell.target, codes[window.slices])
+        assert cell.valid.all()
+
+
+def test_the_cache_keeps_to_its_limit_and_decodes_once_within(numbered):
+    scene, labels = numbered
+    roomy = dataset_of(scene, labels, PLACES, length=200)
+    for index in range(200):
+        roomy[index]
+    assert len(scene.source.windows) == len(set(scene.source.windows))
+    limit = 400_000
+    tight = dataset_of(scene, labels, PLACES, length=200, cache_bytes=limit)
+    for index in range(200):
+        tight[index]
+        held = [cell.nbytes for cell in tight._cache._cells.values()]
+        assert sum(held) == tight._cache._held
+        assert sum(held) <= max(limit, max(held))
+
+
+def test_each_class_weighs_the_same(array_scene, array_labels):
+    codes = np.full((20, 40), IGNORE, np.uint8)
+    codes[:, :10], codes[0, 12] = 0, 1  # two hundred pixels of one class, one of the other
+    scene = array_scene(np.ones((1, 2, 20, 40), np.uint16))
+    windows = (Window(0, 0, 20, 5), Window(0, 5, 20, 15), Window(0, 20, 20, 20))
+    weights = label_weights([Area(scene, windows, array_labels(codes))], classes=2)
+    assert weights == [[0.5, 0.5 + 1.0, 0.0]]
+    assert not scene.source.windows
+
+
+def test_labels_that_cannot_be_trained_on_are_refused(array_scene, array_labels):
+    scene = array_scene(np.ones((1, 2, 4, 4), np.uint16))
+    windows = (Window(0, 0, 4, 4),)
+
+    def weigh(labels):
+        return label_weights([Area(scene, windows, labels)], classes=2)
+
+    with pytest.raises(LabelError, match="memory has no labels"):
+        weigh(None)
+    with pytest.raises(LabelError, match="no pixel of the training area is labelled"):
+        weigh(array_labels(np.full((4, 4), IGNORE, np.uint8)))
+    with pytest.raises(LabelError, match="labels hold code 2; needed 0 to 1, or 255"):
+        weigh(array_labels(np.full((4, 4), 2, np.uint8)))
+    with pytest.raises(TilingError, match="above 0 at least"):
+        TileDataset([Area(scene, windows)], size=2, length=1, weights=[[0.0]])
