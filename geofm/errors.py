@@ -48,3 +48,7 @@ class ConfigError(GeofmError):
 
 class OutputError(GeofmError):
     """An output exists already, or cannot be written."""
+
+
+class Stopped(GeofmError):
+    """The run was told to stop; what it has finished is kept and can be resumed."""

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def test_windows_cover_every_pixel_and_stay_inside(length, size, data):
 def test_neighbours_share_at_least_the_overlap_and_only_the_last_shares_more(length, size, data):
     overlap = data.draw(st.integers(0, size - 1))
     starts = axis_starts(length, size=size, overlap=overlap)
-    steps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(starts)]
     assert all(step == size - overlap for step in steps[:-1])
     assert all(0 < step <= size - overlap for step in steps)
 

@@ -1,0 +1,119 @@
+"""A map's STAC item: where and when it is, what its files hold, and its receipt.
+
+STAC 1.1 (https://github.com/radiantearth/stac-spec) with the projection,
+classification and processing extensions. Nothing in it depends on the clock, so the
+same recipe gives the same item.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+from odc.geo.geobox import GeoBox
+from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
+
+import geofm
+from geofm.tasks import CODE_COLORS, CODE_NAMES, MapClass
+
+EXTENSIONS = (
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+)
+COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+
+
+def map_item(
+    name: str,
+    *,
+    geobox: GeoBox,
+    footprint: BaseGeometry,
+    dates: Sequence[date | None],
+    classes: Sequence[MapClass],
+    files: Mapping[str, Path],
+    receipt: Mapping[str, object],
+) -> dict[str, object]:
+    """Describe a map as a STAC item, a plain dict.
+
+    Args:
+        name: the item's id.
+        geobox: grid of the map, with a CRS.
+        footprint: longitude and latitude.
+        dates: of the scene; None where unknown.
+        files: by role: ``classes``, ``confidence`` and maybe ``probabilities``.
+        receipt: how the map was made; it goes under ``geofm:receipt``.
+    """
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": list(EXTENSIONS),
+        "id": name,
+        "geometry": mapping(footprint),
+        "bbox": list(footprint.bounds),
+        "properties": {
+            **_times(dates),
+            **_projection(geobox),
+            "processing:software": {"geofm": geofm.__version__},
+            "geofm:receipt": dict(receipt),
+        },
+        "links": [],
+        "assets": {role: _asset(role, path, classes) for role, path in files.items()},
+    }
+
+
+def _times(dates: Sequence[date | None]) -> dict[str, object]:
+    known = sorted(d for d in dates if d is not None)
+    if not known:
+        # STAC wants a range where there is no time; without dates it is open.
+        return {
+            "datetime": None,
+            "start_datetime": "1970-01-01T00:00:00Z",
+            "end_datetime": "9999-12-31T23:59:59Z",
+        }
+    if len(known) == 1:
+        return {"datetime": f"{known[0]}T00:00:00Z"}
+    return {
+        "datetime": None,
+        "start_datetime": f"{known[0]}T00:00:00Z",
+        "end_datetime": f"{known[-1]}T23:59:59Z",
+    }
+
+
+def _projection(geobox: GeoBox) -> dict[str, object]:
+    assert geobox.crs is not None, "only a georeferenced map is published"
+    code = (
+        {"proj:code": f"EPSG:{geobox.crs.epsg}"}
+        if geobox.crs.epsg
+        else {
+            "proj:code": None,
+            "proj:wkt2": geobox.crs.to_wkt(),
+        }
+    )
+    return {
+        **code,
+        "proj:shape": list(geobox.shape),
+        "proj:transform": [float(v) for v in geobox.transform[:6]],
+    }
+
+
+def _asset(role: str, path: Path, classes: Sequence[MapClass]) -> dict[str, object]:
+    asset: dict[str, object] = {
+        "href": f"./{path.name}",
+        "type": COG_TYPE,
+        "roles": ["data"] if role == "classes" else ["metadata"],
+        "title": role.capitalize(),
+    }
+    if role == "classes":
+        colors = {code: c.color for code, c in enumerate(classes)} | CODE_COLORS
+        names = {code: c.name for code, c in enumerate(classes)} | CODE_NAMES
+        asset["classification:classes"] = [
+            {
+                "value": code,
+                "name": "".join(ch if ch.isalnum() else "-" for ch in names[code]),
+                "title": names[code],
+                "color_hint": colors[code][1:].upper(),
+            }
+            for code in names
+        ]
+    return asset

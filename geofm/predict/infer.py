@@ -1,0 +1,130 @@
+"""Windows of stored numbers to logits, in batches of one fixed shape."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from geofm.errors import ConfigError
+from geofm.model.folder import TrainedModel
+from geofm.scenes.reader import Scene
+from geofm.tiles.transforms import normalise
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+# Tokens and logits that one batch may hold. Wide enough for full matrix products,
+# small enough to stay near the caches of a CPU and within the memory ceiling.
+_TOKENS = {"cpu": 2**12, "cuda": 2**16}
+_LOGITS = {"cpu": 2**23, "cuda": 2**28}
+MAX_BATCH = {"cpu": 16, "cuda": 256}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where and how the forward pass runs; part of a map's recipe.
+
+    Attributes:
+        name: what torch calls it, such as ``"cpu"`` or ``"cuda:0"``.
+        hardware: the GPU's name, or the CPU's vector capability.
+        precision: ``"fp32"`` or ``"bf16"``.
+        threads: torch threads on a CPU; 0 on a GPU.
+    """
+
+    name: str
+    hardware: str
+    precision: str
+    threads: int
+
+
+def choose_device(precision: Precision, device: str | None = None) -> Device:
+    """The device and precision, by rule: a GPU where there is one; bf16 where it has it.
+
+    Args:
+        precision: ``"auto"`` takes bf16 on GPUs that compute it, float32 elsewhere.
+        device: a torch device name; None chooses.
+
+    Raises:
+        ConfigError: the device is unknown or not here.
+    """
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {name!r}; choose cpu or cuda") from error
+    match kind:
+        case "cpu":
+            chosen = "fp32" if precision == "auto" else precision
+            return Device(
+                name, torch.backends.cpu.get_cpu_capability(), chosen, torch.get_num_threads()
+            )
+        case "cuda" if torch.cuda.is_available():
+            native = torch.cuda.get_device_capability(name) >= (8, 0)
+            chosen = ("bf16" if native else "fp32") if precision == "auto" else precision
+            return Device(name, torch.cuda.get_device_name(name), chosen, 0)
+        case _:
+            raise ConfigError(f"device {name!r} is not usable here; choose cpu (geofm doctor)")
+
+
+def batch_size(model: TrainedModel, device: Device) -> int:
+    """Windows a forward pass takes, by rule from the model and the device.
+
+    Two at least: a batch of one computes in another order than any other.
+    """
+    kind = torch.device(device.name).type
+    config = model.segmenter.encoder.config
+    tokens = (config.image_size // config.patch_size) ** 2 * config.dates // config.tubelet
+    logits = len(model.classes) * config.image_size**2
+    fits = min(_TOKENS[kind] // tokens, _LOGITS[kind] // logits, MAX_BATCH[kind])
+    return max(fits, 2)
+
+
+class Inference:
+    """A model on its device, fed with windows of one scene.
+
+    Args:
+        scene: with the model's bands in the model's order; gives scale and offset.
+    """
+
+    def __init__(self, model: TrainedModel, scene: Scene, device: Device) -> None:
+        self.device = torch.device(device.name)
+        self.batch = batch_size(model, device)
+        self._bf16 = device.precision == "bf16"
+        self._segmenter = model.segmenter.to(self.device).eval()
+        self._scale, self._offset, self._mean, self._std = (
+            torch.tensor(np.asarray(values, np.float32), device=self.device)
+            for values in (scene.scale, scene.offset, model.contract.mean, model.contract.std)
+        )
+
+    @torch.inference_mode()
+    def logits(self, dn: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_]) -> Iterator[Tensor]:
+        """The logits (K, S, S) of each window, in order.
+
+        Args:
+            dn: (n, T, C, S, S) as stored, n from 1 to ``batch``.
+            valid: (n, T, S, S) bool.
+        """
+        count = len(dn)
+        if missing := self.batch - count:
+            dn = np.concatenate([dn, np.zeros((missing, *dn.shape[1:]), dn.dtype)])
+            valid = np.concatenate([valid, np.zeros((missing, *valid.shape[1:]), bool)])
+        values = normalise(
+            torch.from_numpy(dn).to(self.device),
+            torch.from_numpy(valid).to(self.device),
+            scale=self._scale,
+            offset=self._offset,
+            mean=self._mean,
+            std=self._std,
+        )
+        with self._autocast():
+            logits = self._segmenter(values)
+        yield from logits[:count]
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        if not self._bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)

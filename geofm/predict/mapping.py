@@ -1,0 +1,218 @@
+"""Map a scene with a model: streamed to a file in bounded memory, or into arrays."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from odc.geo.geobox import GeoBox
+
+from geofm.model.folder import TrainedModel
+from geofm.predict.engine import MapJob, MapOptions, Progress, prepare, run
+from geofm.predict.plan import Block
+from geofm.predict.publish import check_output, map_layers, publish
+from geofm.predict.recipe import Recipe
+from geofm.predict.scratch import open_scratch
+from geofm.predict.stitch import MapPiece, SeamSums
+from geofm.scenes.reader import Scene
+from geofm.tasks import NODATA
+
+
+@dataclass(frozen=True, slots=True)
+class MapArrays:
+    """A map in memory.
+
+    Attributes:
+        classes: (H, W) uint8, classes and codes (253 unsure, 254 masked, 255 no data).
+        confidence: (H, W) uint8, percent, 255 no data.
+        probabilities: (K, H, W) uint8, steps of 0.004, 255 no data; None if not asked.
+        geobox: the scene's.
+        seam_score: 1 means no seams; None where the map is one window.
+        recipe: what the bytes depend on.
+    """
+
+    classes: npt.NDArray[np.uint8]
+    confidence: npt.NDArray[np.uint8]
+    probabilities: npt.NDArray[np.uint8] | None
+    geobox: GeoBox
+    seam_score: float | None
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class MapReport:
+    """What a run did.
+
+    Attributes:
+        path: the map.
+        files: everything written, by role.
+        pixels: of the grid.
+        seconds: of this run.
+        seam_score: as `MapArrays`.
+        passes: forward passes a pixel, from the overlap.
+        substitutions: bands that stood in for others.
+        resumed_blocks: blocks that an earlier run had finished.
+        blocks: of the whole map.
+        recipe: what the bytes depend on.
+    """
+
+    path: Path
+    files: Mapping[str, Path]
+    pixels: int
+    seconds: float
+    seam_score: float | None
+    passes: float
+    substitutions: tuple[str, ...]
+    resumed_blocks: int
+    blocks: int
+    recipe: Recipe
+
+
+def map_to_file(
+    model: TrainedModel,
+    scene: Scene,
+    out: str | Path,
+    *,
+    options: MapOptions | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> MapReport:
+    """Map a scene into a Cloud-Optimized GeoTIFF, streamed and resumable.
+
+    Beside ``OUT.tif`` stand ``OUT_confidence.tif``, with ``probabilities`` also
+    ``OUT_probabilities.tif``, and ``OUT.json``, the STAC item with the receipt. They
+    appear together at the end, the map last; until then, and after a kill, there is
+    only the folder ``.OUT.tif.partial``.
+
+    Args:
+        scene: any bands in any order; it is matched with the model's pixel contract.
+        out: ends in ``.tif``.
+        command: what the user typed, for the receipt.
+        progress: called with the share done (0 to 1) and a line of text.
+
+    Raises:
+        GeofmError: the scene does not fit the model, the output exists or cannot be
+            written.
+        Stopped: SIGTERM came; what is done is kept for ``resume``.
+    """
+    options = options or MapOptions()
+    out = Path(out)
+    started = time.monotonic()
+    check_output(out, resume=options.resume, overwrite=options.overwrite)
+    job = prepare(model, scene, options)
+    with (
+        open_scratch(
+            out,
+            shape=scene.shape,
+            layers={layer.name: len(layer.bands) for layer in map_layers(job)},
+            plan=_identity(job),
+            resume=options.resume,
+            restart=options.overwrite and not options.resume,
+        ) as scratch,
+        _stop_on_sigterm() as stopped,
+    ):
+        resumed = len(scratch.done)
+        run(job, scratch, progress=progress, stopped=stopped)
+        seams = sum(scratch.done.values(), SeamSums())
+        if progress:
+            progress(1.0, "writing the map")
+        files = publish(job, scratch, out, seams=seams, command=command)
+        blocks = len(scratch.done)
+    return MapReport(
+        path=out,
+        files=files,
+        pixels=scene.shape[0] * scene.shape[1],
+        seconds=time.monotonic() - started,
+        seam_score=seams.score,
+        passes=job.plan.passes,
+        substitutions=job.match.substitutions,
+        resumed_blocks=resumed,
+        blocks=blocks,
+        recipe=job.recipe,
+    )
+
+
+def map_in_memory(
+    model: TrainedModel,
+    scene: Scene,
+    *,
+    options: MapOptions | None = None,
+    progress: Progress | None = None,
+) -> MapArrays:
+    """Map a scene into arrays: the same bytes as `map_to_file` writes.
+
+    Raises:
+        GeofmError: the scene does not fit the model.
+    """
+    options = options or MapOptions()
+    job = prepare(model, scene, options)
+    sink = _ArraySink(scene.shape, job.classes if options.probabilities else 0)
+    run(job, sink, progress=progress)
+    return MapArrays(
+        classes=sink.classes,
+        confidence=sink.confidence,
+        probabilities=sink.probabilities,
+        geobox=scene.geobox,
+        seam_score=sum(sink.done.values(), SeamSums()).score,
+        recipe=job.recipe,
+    )
+
+
+class _ArraySink:
+    """Finished pieces in memory."""
+
+    def __init__(self, shape: tuple[int, int], probabilities: int) -> None:
+        self.classes = np.full(shape, NODATA, np.uint8)
+        self.confidence = np.full(shape, NODATA, np.uint8)
+        self.probabilities = (
+            np.full((probabilities, *shape), NODATA, np.uint8) if probabilities else None
+        )
+        self.done: dict[int, SeamSums] = {}
+
+    def write(self, piece: MapPiece) -> None:
+        here = piece.area.slices
+        self.classes[here] = piece.classes
+        self.confidence[here] = piece.confidence
+        if self.probabilities is not None and piece.probabilities is not None:
+            self.probabilities[:, *here] = piece.probabilities
+
+    def finish(self, block: Block, seams: SeamSums) -> None:
+        self.done[block.index] = seams
+
+
+def _identity(job: MapJob) -> dict[str, object]:
+    """What an unfinished run must share with the one that resumes it."""
+    return {
+        "recipe": job.recipe.plain(),
+        "layout": [job.layout.strip_width, job.layout.block_rows],
+        "probabilities": job.options.probabilities,
+        "scene": [*job.scene.paths, *(_file_state(path) for path in job.scene.paths)],
+    }
+
+
+def _file_state(path: str) -> list[int] | None:
+    """Size and time of a local file, so that a changed scene is not resumed."""
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return None
+    return [state.st_size, state.st_mtime_ns]
+
+
+@contextmanager
+def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+    """Note SIGTERM instead of dying of it, so that the block in work can be finished."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)

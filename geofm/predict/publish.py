@@ -1,0 +1,102 @@
+"""A finished scratch to the files that a user gets: whole, described, the map last."""
+
+import json
+import os
+from pathlib import Path
+
+from geofm.errors import OutputError
+from geofm.export.geotiff import RawLayer, write_cog
+from geofm.export.stac import map_item
+from geofm.predict.engine import MapJob
+from geofm.predict.scratch import Scratch, disk_errors, scratch_folder
+from geofm.predict.stitch import PROBABILITY_STEPS, SeamSums
+
+
+def check_output(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse an output that cannot be made, before any work is done.
+
+    An unfinished run may stand beside a map: it was begun to overwrite it, or was
+    killed while it cleaned up.
+
+    Raises:
+        OutputError: no name of a GeoTIFF, a folder, or a map that exists.
+    """
+    if out.suffix.lower() not in (".tif", ".tiff"):
+        raise OutputError(f"the output {out.name} is no GeoTIFF name; give one that ends in .tif")
+    if out.is_dir():
+        raise OutputError(f"the output {out} is a folder; give a file name in it, ending in .tif")
+    if out.exists() and not overwrite and not (resume and scratch_folder(out).is_dir()):
+        raise OutputError(
+            f"{out} exists, whole; choose another output, or give --overwrite to make it again"
+        )
+
+
+def map_layers(job: MapJob) -> list[RawLayer]:
+    """The rasters of a map, the classes first."""
+    names = tuple(c.name for c in job.model.classes)
+    tags = {
+        "GEOFM_VERSION": job.recipe.versions["geofm"],
+        "GEOFM_MODEL": job.model.name,
+        "GEOFM_RECIPE": job.recipe.digest,
+    }
+    layers = [
+        RawLayer("classes", (job.model.task,), "MODE", classes=job.model.classes, tags=tags),
+        RawLayer("confidence", ("confidence",), "AVERAGE", unit="percent", tags=tags),
+    ]
+    if job.options.probabilities:
+        layers.append(
+            RawLayer("probabilities", names, "AVERAGE", scale=1 / PROBABILITY_STEPS, tags=tags)
+        )
+    return layers
+
+
+def publish(
+    job: MapJob, scratch: Scratch, out: Path, *, seams: SeamSums, command: str
+) -> dict[str, Path]:
+    """Build the files in the scratch folder, then move each into place, the map last."""
+    scene, layers = job.scene, map_layers(job)
+    files = {
+        layer.name: out
+        if layer.name == "classes"
+        else out.with_name(f"{out.stem}_{layer.name}.tif")
+        for layer in layers
+    }
+    receipt = {
+        "model": {"name": job.model.name, "sha256": job.model.sha256},
+        "scene": {"id": scene.id, "paths": list(scene.paths)},
+        "recipe": job.recipe.plain(),
+        "recipe_sha256": job.recipe.digest,
+        "seam_score": None if seams.score is None else round(seams.score, 4),
+        "command": command,
+    }
+    item = map_item(
+        out.stem,
+        geobox=scene.geobox,
+        footprint=scene.footprint,
+        dates=scene.dates,
+        classes=job.model.classes,
+        files=files,
+        receipt=receipt,
+    )
+    item_path = out.with_suffix(".json")
+    with disk_errors(out):
+        for layer in layers:
+            built = scratch.folder / files[layer.name].name
+            write_cog(scratch.raw(layer.name), layer, scene.geobox, built)
+        (scratch.folder / item_path.name).write_text(json.dumps(item, indent=2) + "\n")
+        companions = [path for path in files.values() if path != out]
+        for path in (item_path, *companions, out):
+            for name in (f"{path.name}.aux.xml", path.name):
+                _move(scratch.folder / name, path.with_name(name))
+        scratch.remove()
+    return {**files, "item": item_path}
+
+
+def _move(built: Path, final: Path) -> None:
+    """Put a whole file in its place; an old companion that is not made again goes."""
+    if not built.exists():
+        final.unlink(missing_ok=True)
+        return
+    with built.open("rb") as file:
+        os.fsync(file.fileno())
+    built.replace(final)

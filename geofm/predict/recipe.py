@@ -1,0 +1,80 @@
+"""A map's recipe: everything its bytes depend on, fixed before the first window."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+
+import geofm
+from geofm.export.geotiff import gdal_version
+from geofm.model.folder import TrainedModel
+from geofm.predict.infer import Device
+from geofm.predict.plan import WindowPlan
+from geofm.scenes.match import SceneMatch
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Same recipe, same scene: same bytes.
+
+    Attributes:
+        weights: SHA-256 of the model's weights.
+        contract: the pixel contract, plain.
+        bands: the scene's bands that were read, in order.
+        substitutions: bands that stand in for others, as accepted by the user.
+        window, overlap: pixels; the plan is anchored to the whole grid.
+        batch: windows a forward pass takes.
+        device, hardware, precision, threads: as `Device`.
+        compiled: whether the forward pass was compiled.
+        versions: of geofm, torch and GDAL.
+    """
+
+    weights: str
+    contract: dict[str, object]
+    bands: tuple[str, ...]
+    substitutions: tuple[str, ...]
+    window: int
+    overlap: int
+    batch: int
+    device: str
+    hardware: str
+    precision: str
+    threads: int
+    compiled: bool
+    versions: dict[str, str]
+
+    def plain(self) -> dict[str, object]:
+        """As JSON gives it back."""
+        plain: dict[str, object] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the recipe in canonical JSON."""
+        return hashlib.sha256(json.dumps(self.plain(), sort_keys=True).encode()).hexdigest()
+
+
+def make_recipe(
+    model: TrainedModel, match: SceneMatch, plan: WindowPlan, device: Device, batch: int
+) -> Recipe:
+    """Fix the recipe of one map."""
+    return Recipe(
+        weights=model.sha256 or "unsaved",
+        contract=asdict(model.contract),
+        bands=match.scene.bands,
+        substitutions=match.substitutions,
+        window=plan.size,
+        overlap=plan.overlap,
+        batch=batch,
+        device=torch.device(device.name).type,
+        hardware=device.hardware,
+        precision=device.precision,
+        threads=device.threads,
+        compiled=False,
+        versions={
+            "geofm": geofm.__version__,
+            "torch": torch.__version__,
+            "gdal": gdal_version(),
+        },
+    )
