@@ -264,6 +264,8 @@ def _save(
         item = json.dumps(stac_item(description), indent=2, ensure_ascii=False) + "\n"
         (partial / "stac-item.json").write_text(item, encoding="utf-8")
         (partial / "README.md").write_text(model_card(description), encoding="utf-8")
+        # The library writes for the owner alone; a model is as readable as its card.
+        shutil.copymode(partial / DESCRIPTION_FILE, partial / WEIGHTS_FILE)
         _publish(partial, path)
     except OSError as error:
         raise OutputError(

@@ -26,7 +26,8 @@ class HeadConfig:
         kind: ``"linear"``, one matrix a token; ``"fcn"``, a few convolutions.
         classes: K.
         depths: encoder blocks whose maps it reads, from 0, ascending.
-        channels: width of ``fcn`` on the token grid.
+        channels: width of ``fcn`` on the token grid; a quarter of it on the
+            pixels, so a multiple of 4.
 
     Raises:
         ModelError: numbers out of range.
@@ -44,8 +45,10 @@ class HeadConfig:
             raise ModelError(
                 f"head: depths are {self.depths}; name at least one block, from 0, ascending"
             )
-        if not 1 <= self.channels <= 4096:
-            raise ModelError(f"head: channels is {self.channels}; it can be 1 to 4096")
+        if self.channels % 4 or not 4 <= self.channels <= 4096:
+            raise ModelError(
+                f"head: channels is {self.channels}; it can be a multiple of 4, up to 4096"
+            )
 
 
 def build_head(config: HeadConfig, encoder: EncoderConfig) -> nn.Module:
@@ -87,38 +90,40 @@ class FcnHead(nn.Module):
     """Convolutions on the token grid, then a sharp step to pixels.
 
     A token knows what lies in its patch but only roughly where; the image knows
-    where the edges are. Each token hands a few channels to every pixel of its
-    patch, a shallow stem adds the image itself, and they are joined at full
-    resolution, so the costly width stays on the token grid.
+    where the edges are. So each token hands a few channels to every cell of
+    2 x 2 pixels in its patch, a shallow stem adds what the image shows there,
+    and each cell gives the logits of its four pixels. All wide work stays on
+    the token grid, and no step runs at full resolution, where a CPU spends its
+    time on memory.
     """
-
-    fine = 16
 
     def __init__(self, config: HeadConfig, encoder: EncoderConfig) -> None:
         super().__init__()
-        width, fine, side = config.channels, self.fine, encoder.patch_size
-        self.patch_size = side
+        width, fine = config.channels, config.channels // 4
+        # An odd patch has no cells of two pixels; its cells are pixels.
+        self.cell = 2 if encoder.patch_size % 2 == 0 else 1
+        self.cells = encoder.patch_size // self.cell
         self.reduce = nn.Conv2d(_feature_width(config, encoder), width, 1)
         self.norm = nn.LayerNorm(width)
         self.context = nn.Conv2d(width, width, 3, padding=1)
-        self.to_pixels = nn.Conv2d(width, fine * side**2, 1)
-        self.stem = nn.Conv2d(encoder.dates * encoder.bands, fine, 3, padding=1)
+        self.to_cells = nn.Conv2d(width, fine * self.cells**2, 1)
+        self.stem = nn.Conv2d(
+            encoder.dates * encoder.bands, fine, self.cell + 2, stride=self.cell, padding=1
+        )
         self.join = nn.Conv2d(fine, fine, 3, padding=1)
-        self.logits = nn.Conv2d(fine, config.classes, 1)
-        _start_smooth(self.to_pixels, side**2)
+        self.logits = nn.Conv2d(fine, config.classes * self.cell**2, 1)
+        _start_smooth(self.to_cells, self.cells**2)
 
     def forward(self, features: list[Tensor], x: Tensor) -> Tensor:
         """Maps (B, ., h, w) of an input (B, T, C, H, W) to logits (B, K, H, W)."""
         coarse = self.reduce(torch.cat(features, dim=1))
-        # Over channels, pixel by pixel: nothing is shared across the window.
+        # Over channels, token by token: nothing is shared across the window.
         coarse = self.norm(coarse.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         coarse = F.gelu(coarse)
         coarse = coarse + F.gelu(self.context(coarse))
-        pixels = F.pixel_shuffle(self.to_pixels(coarse), self.patch_size)
-        pixels = F.relu(pixels + self.stem(x.flatten(1, 2)))
-        pixels = F.relu(self.join(pixels))
-        logits: Tensor = self.logits(pixels)
-        return logits
+        fine = F.pixel_shuffle(self.to_cells(coarse), self.cells) + self.stem(x.flatten(1, 2))
+        fine = F.relu(self.join(F.relu(fine)))
+        return F.pixel_shuffle(self.logits(fine), self.cell)
 
 
 def _feature_width(config: HeadConfig, encoder: EncoderConfig) -> int:
@@ -126,10 +131,10 @@ def _feature_width(config: HeadConfig, encoder: EncoderConfig) -> int:
     return len(config.depths) * encoder.grid[0] * encoder.embed_dim
 
 
-def _start_smooth(conv: nn.Conv2d, pixels: int) -> None:
-    """Start with one value for all pixels of a patch: no chequerboard (arXiv:1707.02937)."""
-    first = conv.weight.detach()[::pixels].clone()
+def _start_smooth(conv: nn.Conv2d, cells: int) -> None:
+    """Start with one value for all cells of a patch: no chequerboard (arXiv:1707.02937)."""
+    first = conv.weight.detach()[::cells].clone()
     assert conv.bias is not None
     with torch.no_grad():
-        conv.weight.copy_(first.repeat_interleave(pixels, dim=0))
+        conv.weight.copy_(first.repeat_interleave(cells, dim=0))
         conv.bias.zero_()

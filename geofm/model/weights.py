@@ -50,7 +50,10 @@ def write_weights(module: nn.Module, path: Path) -> str:
                 f"the weights hold NaN or infinity in {name}; training diverged; "
                 "train again with a lower learning rate"
             )
-    save_file(tensors, path, metadata={"format": "pt"})
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
     return file_sha256(path)
 
 
