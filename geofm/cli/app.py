@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geofm.cli.parser import UsageError, parse
-from geofm.cli.style import style_of
+from geofm.terminal import style_of
 from geofm.errors import GeofmError
 
 DONE, INPUT_AT_FAULT, USAGE, OUR_BUG, INTERRUPTED = 0, 1, 2, 70, 130

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from geofm import __version__
 from geofm.cli.flags import Command
-from geofm.cli.style import Style, style_of
+from geofm.terminal import Style, style_of
 
 EXIT_CODES = "exit codes: 0 done, 1 the input is at fault, 2 usage, 70 a bug of ours"
 COLUMN = 26  # where the explanations of flags begin

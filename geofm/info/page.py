@@ -1,10 +1,12 @@
 """A page: labelled rows for people, the same facts for machines, and the words of both."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+
+from geofm.terminal import Style
 
 Kind = Literal["scene", "map", "raster", "model", "encoder"]
 
@@ -31,8 +33,22 @@ class Page:
     kind: Kind
     title: str
     rows: tuple[Row, ...]
-    facts: Mapping[str, Any] = field(repr=False)
+    facts: Mapping[str, Any]
     missing: str = ""
+
+    def __str__(self) -> str:
+        return self.text(Style(colored=False))
+
+    def text(self, style: Style) -> str:
+        """The page as lines of text."""
+        width = max(len(row.label) for row in self.rows) + 2
+        lines = [style.title(f"{self.kind} {self.title}")]
+        for row in self.rows:
+            swatch = style.swatch(row.color) if row.color else ""
+            lines.append(f"  {style.faint(row.label.ljust(width))}{swatch}{row.text}")
+        if self.missing:
+            lines += ["", f"{style.warn('not ready to map:')} {self.missing}"]
+        return "\n".join(lines)
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,0 +1,307 @@
+"""What geofm offers to Python: open a scene, load a model, map; pretrain and fine-tune.
+
+Everything here is reached as ``geofm.NAME``; all other modules are private.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from odc.geo.xr import xr_coords
+
+from geofm.contract import PixelContract
+from geofm.info.models import model_rows
+from geofm.info.page import Page
+from geofm.model.folder import (
+    PretrainedEncoder,
+    TrainedModel,
+    load_encoder_folder,
+    load_model_folder,
+    save_encoder,
+    save_model,
+)
+from geofm.pairing import open_pairs
+from geofm.predict.engine import MapOptions
+from geofm.predict.infer import Precision
+from geofm.predict.mapping import MapArrays, MapReport, map_in_memory, map_to_file
+from geofm.scenes.catalog import Pair
+from geofm.scenes.labels import Labels, open_labels
+from geofm.scenes.open import open_scene
+from geofm.scenes.reader import Pixels, Scene
+from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass, find_task
+from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig
+from geofm.train.finetune import finetune_segmenter
+from geofm.train.loop import Progress
+from geofm.train.pretrain import pretrain_encoder
+
+__all__ = [
+    "EncoderShape",
+    "FinetuneConfig",
+    "Labels",
+    "MapClass",
+    "MapReport",
+    "Model",
+    "Pair",
+    "Pixels",
+    "PretrainConfig",
+    "PretrainedEncoder",
+    "Scene",
+    "finetune",
+    "load_encoder",
+    "load_model",
+    "map_scene",
+    "open_labels",
+    "open_pairs",
+    "open_scene",
+    "pretrain",
+    "save",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Model:
+    """A model that maps; ``print`` shows its contract at a glance.
+
+    Attributes:
+        trained: what `load_model` read or `finetune` made.
+    """
+
+    trained: TrainedModel
+
+    @property
+    def name(self) -> str:
+        return self.trained.name
+
+    @property
+    def task(self) -> str:
+        """What it maps, such as ``"flood"``."""
+        return self.trained.task
+
+    @property
+    def classes(self) -> tuple[MapClass, ...]:
+        """Names and colours, in the order of their codes in a map."""
+        return self.trained.classes
+
+    @property
+    def contract(self) -> PixelContract:
+        """Bands, level, statistics, resolution and dates that it needs."""
+        return self.trained.contract
+
+    def map(
+        self,
+        scene: Scene,
+        *,
+        probabilities: bool = False,
+        accept: Mapping[str, str] | None = None,
+        precision: Precision = "auto",
+        device: str | None = None,
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Map a scene in memory, onto the scene's own grid.
+
+        Where memory is short, `map_scene` writes the same map to a file.
+
+        Args:
+            probabilities: keep those of every class too.
+            accept: similar bands that may stand in, such as ``{"nir08": "nir"}``.
+            precision: ``"auto"``, ``"fp32"`` or ``"bf16"``.
+            device: such as ``"cpu"`` or ``"cuda"``; None takes a GPU where there is one.
+            progress: is told the share done, 0 to 1, and what is being done.
+
+        Returns:
+            On the scene's GeoBox (``.odc.geobox``): ``classes`` (y, x) uint8, codes with
+            CF ``flag_values`` and ``flag_meanings``, 253 unsure, 254 masked, 255 no data;
+            ``confidence`` (y, x) float32 percent, NaN where there is no data; and, if
+            asked, ``probabilities`` (class, y, x) float32, in steps of 0.004. The receipt
+            is in ``attrs``.
+
+        Raises:
+            BandError, UnitsError, GridError, SceneError: the scene does not fit the model.
+        """
+        options = MapOptions(
+            probabilities=probabilities,
+            accept=accept or {},
+            precision=precision,
+            device=device,
+        )
+        arrays = map_in_memory(self.trained, scene, options=options, progress=progress)
+        return _dataset(self, scene, arrays)
+
+    def __str__(self) -> str:
+        page = Page("model", self.name, tuple(model_rows(self.trained)), {})
+        return str(page)
+
+    __repr__ = __str__
+
+
+def load_model(path: str | Path) -> Model:
+    """Open a model folder, checked whole.
+
+    Raises:
+        ModelError: it is damaged, incomplete, of an unknown version, or no model.
+    """
+    return Model(load_model_folder(Path(path)))
+
+
+def load_encoder(path: str | Path) -> PretrainedEncoder:
+    """Open an encoder folder, checked whole.
+
+    Raises:
+        ModelError: it is damaged, incomplete, of an unknown version, or no encoder.
+    """
+    return load_encoder_folder(Path(path))
+
+
+def map_scene(
+    model: Model,
+    scene: Scene,
+    output: str | Path,
+    *,
+    probabilities: bool = False,
+    accept: Mapping[str, str] | None = None,
+    memory: int = 2 * 2**30,
+    precision: Precision = "auto",
+    device: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress | None = None,
+) -> MapReport:
+    """Map a scene of any size into a Cloud-Optimized GeoTIFF, in bounded memory.
+
+    Beside ``OUT.tif`` stand ``OUT_confidence.tif``, ``OUT_probabilities.tif`` if asked,
+    and ``OUT.json``, a STAC item with the receipt. They appear whole, or not at all.
+
+    Args:
+        output: ends in ``.tif``.
+        memory: ceiling over the model itself, bytes.
+        resume: go on where a stopped run of the same map ended; the bytes are the same.
+        overwrite: replace a map that exists.
+        command: what the user typed, for the receipt.
+        probabilities, accept, precision, device, progress: as `Model.map`.
+
+    Raises:
+        BandError, UnitsError, GridError, SceneError: the scene does not fit the model.
+        OutputError: the output exists, or cannot be written.
+        Stopped: SIGTERM came; ``resume`` goes on.
+    """
+    options = MapOptions(
+        probabilities=probabilities,
+        accept=accept or {},
+        memory=memory,
+        precision=precision,
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    return map_to_file(
+        model.trained, scene, output, options=options, command=command, progress=progress
+    )
+
+
+def pretrain(
+    scenes: Sequence[Scene],
+    config: PretrainConfig | None = None,
+    *,
+    name: str = "encoder",
+    progress: Progress | None = None,
+) -> PretrainedEncoder:
+    """Learn an encoder from scenes without labels, by masked autoencoding.
+
+    Args:
+        scenes: with the same bands, dates and level.
+        progress: is told the share done, 0 to 1, and what is being done.
+
+    Raises:
+        SceneError, BandError, UnitsError, GridError: the scenes do not go together.
+        ConfigError: the config does not fit them, or training diverged.
+    """
+    return pretrain_encoder(scenes, config, name=name, progress=progress)
+
+
+def finetune(
+    task: str,
+    pairs: Sequence[Pair],
+    *,
+    classes: Sequence[MapClass] | None = None,
+    encoder: PretrainedEncoder | None = None,
+    config: FinetuneConfig | None = None,
+    name: str = "",
+    progress: Progress | None = None,
+) -> Model:
+    """Teach an encoder a task from labelled scenes.
+
+    Args:
+        task: ``"flood"``, ``"burn_scar"`` or ``"crops"``; any word with ``classes``.
+        pairs: scenes with labels, as `open_pairs` finds them.
+        classes: in the order of their codes; the task's own by default.
+        encoder: to start from; None trains a small one from nothing.
+        progress: is told the share done, 0 to 1, and what is being done.
+
+    Raises:
+        LabelError: no pixel is labelled, or a label is no class.
+        SceneError, BandError, UnitsError, GridError: a scene does not fit.
+        ConfigError: the task is unknown, the config does not fit, or training diverged.
+    """
+    kinds = find_task(task).classes if classes is None else classes
+    return Model(
+        finetune_segmenter(
+            task, kinds, pairs, encoder=encoder, config=config, name=name, progress=progress
+        )
+    )
+
+
+def save(model: Model | PretrainedEncoder, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a model or encoder folder, whole or not at all.
+
+    Raises:
+        OutputError: it exists and ``overwrite`` is not given, or cannot be written.
+        ModelError: a weight is not finite.
+    """
+    match model:
+        case Model():
+            save_model(model.trained, Path(path), overwrite=overwrite)
+        case PretrainedEncoder():
+            save_encoder(model, Path(path), overwrite=overwrite)
+
+
+def _dataset(model: Model, scene: Scene, arrays: MapArrays) -> xr.Dataset:
+    dims = scene.geobox.dimensions
+    codes = {code: kind.name for code, kind in enumerate(model.classes)} | CODE_NAMES
+    colors = {code: kind.color for code, kind in enumerate(model.classes)} | CODE_COLORS
+    flags = {
+        "long_name": model.task,
+        "flag_values": np.array(list(codes), np.uint8),
+        "flag_meanings": " ".join(name.replace(" ", "_") for name in codes.values()),
+        "flag_colors": " ".join(colors[code] for code in codes),
+        "nodata": NODATA,
+    }
+    found: dict[str, Any] = {
+        "classes": (dims, arrays.classes, flags),
+        "confidence": (dims, _amount(arrays.confidence, 1), {"units": "percent"}),
+    }
+    coords: dict[Any, Any] = dict(xr_coords(scene.geobox))
+    if arrays.probabilities is not None:
+        found["probabilities"] = (("class", *dims), _amount(arrays.probabilities, 0.004), {})
+        coords["class"] = [kind.name for kind in model.classes]
+    attrs = {
+        "model": model.name,
+        "scene": scene.id,
+        "recipe_sha256": arrays.recipe.digest,
+        "seam_score": np.nan if arrays.seam_score is None else arrays.seam_score,
+        "substitutions": ", ".join(arrays.recipe.substitutions),
+    }
+    dataset = xr.Dataset(found, coords, attrs)
+    for variable in dataset.data_vars.values():
+        variable.encoding["grid_mapping"] = "spatial_ref"
+    return dataset
+
+
+def _amount(stored: np.typing.NDArray[np.uint8], step: float) -> np.typing.NDArray[np.float32]:
+    """Stored bytes as amounts, NaN where there is no data: a mean of them is then true."""
+    amounts = stored.astype(np.float32) * np.float32(step)
+    amounts[stored == NODATA] = np.nan
+    return amounts
