@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geofm.cli.parser import UsageError, parse
+from geofm.errors import GeofmError, Stopped
 from geofm.terminal import style_of
-from geofm.errors import GeofmError
 
-DONE, INPUT_AT_FAULT, USAGE, OUR_BUG, INTERRUPTED = 0, 1, 2, 70, 130
+DONE, INPUT_AT_FAULT, USAGE, OUR_BUG = 0, 1, 2, 70
+# As shells count deaths by signal: 128 + SIGINT, 128 + SIGTERM.
+INTERRUPTED, TERMINATED = 130, 143
 
 # What the system refuses for reasons that are the user's to mend.
 _REFUSALS = {
@@ -42,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 the input is at fault, 2 usage, 70 our bug,
-        130 interrupted.
+        130 interrupted (Ctrl-C), 143 stopped by SIGTERM.
     """
     words = sys.argv[1:] if words is None else list(words)
     debug = bool(os.environ.get("GEOFM_DEBUG"))
@@ -66,7 +68,7 @@ def _run(words: Sequence[str]) -> int:
         return DONE
     from geofm.cli import commands  # with the libraries that the command needs
 
-    result = commands.run(flags)
+    result = commands.run(flags, list(words))
     print(json.dumps(result.facts, indent=2) if flags.json else result.page)
     return result.code
 
@@ -90,6 +92,8 @@ def _judge(error: Exception) -> tuple[int, str]:
     match error:
         case UsageError():
             return USAGE, str(error)
+        case Stopped():
+            return TERMINATED, " ".join(str(error).split())
         case GeofmError():
             return INPUT_AT_FAULT, " ".join(str(error).split())
         case OSError(errno=number) if number in _REFUSALS:

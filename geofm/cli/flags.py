@@ -61,9 +61,16 @@ def _reading_for_model(group: Group) -> None:
 
 
 def _training(group: Group) -> None:
-    group.add_argument("--epochs", metavar="N", type=count, help="passes over the tiles")
-    group.add_argument("--batch-size", metavar="N", type=count, help="tiles a step")
-    group.add_argument("--seed", metavar="N", type=int, help="the same seed gives the same model")
+    group.add_argument("--steps", metavar="N", type=count, help="optimizer steps (default: 1000)")
+    group.add_argument(
+        "--batch-size", metavar="N", type=count, help="samples of a step (default: 16)"
+    )
+    group.add_argument(
+        "--learning-rate", metavar="X", type=float, help="at its highest (default: 0.001)"
+    )
+    group.add_argument(
+        "--seed", metavar="N", type=int, help="the same seed gives the same model (default: 0)"
+    )
 
 
 # Commands, in the order of a person's first day.
@@ -137,7 +144,7 @@ def _running(group: Group) -> None:
         choices=("auto", "fp32", "bf16"),
         default="auto",
         metavar="WHICH",
-        help="fp32, bf16, or auto (default): bf16 where this machine is fast at it",
+        help="fp32, bf16, or auto (default): bf16 on GPUs that compute it",
     )
     group.add_argument(
         "--memory",
@@ -146,7 +153,6 @@ def _running(group: Group) -> None:
         default=2 * 1024**3,
         help="ceiling over the model itself (default: 2GiB)",
     )
-    group.add_argument("--threads", metavar="N", type=count, help="CPU threads (default: all)")
 
 
 READING = "Reading scenes whose files do not say"

@@ -1,0 +1,245 @@
+"""What each command does: calls of `geofm.api`, then a page for people and facts for machines.
+
+Every command imports what it needs when it runs.
+"""
+
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geofm.cli.progress import progress_bar
+from geofm.terminal import Style, style_of
+
+if TYPE_CHECKING:
+    from geofm.predict.mapping import MapReport
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command prints: ``page`` for people, ``facts`` (JSON values) for machines."""
+
+    page: str
+    facts: Mapping[str, Any]
+    code: int = 0
+
+
+def run(flags: Namespace, words: list[str]) -> Result:
+    """Run the command that the flags name.
+
+    Args:
+        words: as typed, for receipts.
+
+    Raises:
+        GeofmError: the input is at fault.
+    """
+    style = style_of(sys.stdout)
+    match flags.command:
+        case "demo":
+            return _demo(flags, style)
+        case "info":
+            return _info(flags, style)
+        case "doctor":
+            return _doctor(style)
+        case "pretrain":
+            return _pretrain(flags, style)
+        case "finetune":
+            return _finetune(flags, style)
+        case "map":
+            return _map(flags, words, style)
+    raise AssertionError(flags.command)
+
+
+def _info(flags: Namespace, style: Style) -> Result:
+    from geofm.info.describe import describe
+
+    page = describe(flags.path, **_reading(flags))
+    return Result(page.text(style), page.facts)
+
+
+def _doctor(style: Style) -> Result:
+    from geofm.doctor import examine
+
+    checks = examine()
+    marks = {"ok": style.good("ok"), "advice": style.warn("!!"), "problem": style.bad("no")}
+    width = max(len(check.name) for check in checks) + 2
+    lines = []
+    for check in checks:
+        lines.append(f"{marks[check.state]}  {check.name.ljust(width)}{check.found}")
+        if check.advice:
+            lines.append(f"{' ' * (width + 4)}{style.warn(check.advice)}")
+    problems = [check for check in checks if check.state == "problem"]
+    code = 1 if problems else 0
+    facts = {"healthy": not problems, "checks": [check.plain() for check in checks]}
+    return Result("\n".join(lines), facts, code)
+
+
+def _pretrain(flags: Namespace, style: Style) -> Result:
+    from geofm import api
+
+    _check_free(flags)
+    scenes = [api.open_scene(path, **_reading(flags)) for path in flags.scenes]
+    with progress_bar(f"pretraining on {len(scenes)} scenes") as progress:
+        encoder = api.pretrain(
+            scenes,
+            api.PretrainConfig(**_training(flags)),
+            name=_name(flags.output),
+            progress=progress,
+        )
+    api.save(encoder, flags.output, overwrite=flags.overwrite)
+    then = (
+        f"geofm finetune --task flood --images DIR --labels DIR "
+        f"--encoder {_word(flags.output)} -o flood.geofm"
+    )
+    return _written("encoder", flags.output, then, style)
+
+
+def _finetune(flags: Namespace, style: Style) -> Result:
+    from geofm import api
+    from geofm.tasks import find_task
+
+    _check_free(flags)
+    task = find_task(flags.task)
+    pairs = api.open_pairs(
+        flags.images,
+        flags.labels,
+        codes=_class_codes(flags.codes, [kind.name for kind in task.classes]),
+        column=flags.column,
+        **_reading(flags),
+    )
+    encoder = api.load_encoder(flags.encoder) if flags.encoder else None
+    with progress_bar(f"fine-tuning {task.name} on {len(pairs)} scenes") as progress:
+        model = api.finetune(
+            task.name,
+            pairs,
+            encoder=encoder,
+            config=api.FinetuneConfig(**_training(flags)),
+            name=_name(flags.output),
+            progress=progress,
+        )
+    api.save(model, flags.output, overwrite=flags.overwrite)
+    then = f"geofm map {_word(flags.output)} SCENE.tif -o {task.name}.tif"
+    return _written("model", flags.output, then, style)
+
+
+def _map(flags: Namespace, words: list[str], style: Style) -> Result:
+    from geofm import api
+
+    model = api.load_model(flags.model)
+    scene = api.open_scene(
+        flags.scenes[0] if len(flags.scenes) == 1 else flags.scenes, **_reading(flags)
+    )
+    with progress_bar(f"mapping {scene.id}") as progress:
+        report = api.map_scene(
+            model,
+            scene,
+            flags.output,
+            probabilities=flags.probabilities,
+            accept=flags.accept,
+            memory=flags.memory,
+            precision=flags.precision,
+            resume=flags.resume,
+            overwrite=flags.overwrite,
+            command=shlex.join(["geofm", *words]),
+            progress=progress,
+        )
+    return Result(_map_page(report, style), _map_facts(report))
+
+
+def _map_page(report: "MapReport", style: Style) -> str:
+    speed = report.pixels / 1e6 / max(report.seconds, 1e-9)
+    seams = "one window, no seams" if report.seam_score is None else f"{report.seam_score:.3f}"
+    rows = {
+        "map": style.name(str(report.path)),
+        "beside it": ", ".join(p.name for p in report.files.values() if p != report.path),
+        "size": f"{report.pixels / 1e6:.2f} Mpx in {report.seconds:.1f} s ({speed:.2f} Mpx/s)",
+        "seam score": f"{seams} (1 means no seams)" if report.seam_score is not None else seams,
+        "recipe": f"{report.recipe.device}, {report.recipe.precision}, {report.recipe.digest[:12]}",
+    }
+    if report.substitutions:
+        rows["accepted"] = ", ".join(report.substitutions)
+    if report.resumed_blocks:
+        rows["resumed"] = f"{report.resumed_blocks} of {report.blocks} blocks were done before"
+    return "\n".join(f"{style.faint(label.ljust(12))}{text}" for label, text in rows.items())
+
+
+def _map_facts(report: "MapReport") -> dict[str, Any]:
+    return {
+        "path": str(report.path),
+        "files": {role: str(path) for role, path in report.files.items()},
+        "pixels": report.pixels,
+        "seconds": round(report.seconds, 3),
+        "seam_score": report.seam_score,
+        "substitutions": list(report.substitutions),
+        "blocks": report.blocks,
+        "resumed_blocks": report.resumed_blocks,
+        "recipe": report.recipe.plain(),
+        "recipe_sha256": report.recipe.digest,
+    }
+
+
+def _demo(flags: Namespace, style: Style) -> Result:
+    from geofm.demo import run_demo
+
+    with progress_bar("demo") as progress:
+        report = run_demo(Path(flags.output), progress=progress)
+    return Result(str(report), asdict(report))
+
+
+# Flags to arguments.
+
+
+def _reading(flags: Namespace) -> dict[str, Any]:
+    """What the user says of a scene's file; what they do not say is left to it."""
+    names = ("bands", "sensor", "dates", "scale", "offset", "level", "nodata")
+    return {name: value for name in names if (value := getattr(flags, name)) is not None}
+
+
+def _training(flags: Namespace) -> dict[str, Any]:
+    names = ("steps", "batch_size", "learning_rate", "seed")
+    return {name: value for name in names if (value := getattr(flags, name)) is not None}
+
+
+def _class_codes(
+    codes: Mapping[str, str] | None, classes: list[str]
+) -> dict[int | str, int] | None:
+    """``{"1": "water"}`` -> ``{1: code of water}``; names of stored labels stay words."""
+    from geofm.errors import LabelError
+
+    if codes is None:
+        return None
+    unknown = sorted(set(codes.values()) - set(classes))
+    if unknown:
+        raise LabelError(
+            f"--codes names {', '.join(unknown)}; the classes are {', '.join(classes)}"
+        )
+    return {
+        int(stored) if stored.isdecimal() else stored: classes.index(name)
+        for stored, name in codes.items()
+    }
+
+
+def _check_free(flags: Namespace) -> None:
+    """Refuse a taken output before an hour of training, not after it."""
+    from geofm.errors import OutputError
+
+    if Path(flags.output).exists() and not flags.overwrite:
+        raise OutputError(
+            f"{flags.output} exists; choose another output, or give --overwrite to replace it"
+        )
+
+
+def _name(output: str) -> str:
+    return Path(output).name.removesuffix(".geofm")
+
+
+def _word(path: str) -> str:
+    return shlex.quote(path)
+
+
+def _written(what: str, path: str, then: str, style: Style) -> Result:
+    lines = [f"{what} {style.name(path)}", f"next: {then}"]
+    return Result("\n".join(lines), {"kind": what, "path": path})

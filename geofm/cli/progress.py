@@ -1,0 +1,53 @@
+"""One progress bar for people; a line at the start and one at the end where nobody watches."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Progress = Callable[[float, str], None]
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """Show how far a command is, on stderr, so that stdout stays the result's.
+
+    Yields:
+        A function of the share done, 0 to 1, and what is being done.
+    """
+    if not sys.stderr.isatty():
+        started = time.monotonic()
+        print(f"{title} ...", file=sys.stderr, flush=True)
+        yield lambda _share, _text: None
+        print(f"{title}: done in {_seconds(time.monotonic() - started)}", file=sys.stderr)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]left[/]"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=1.0)
+
+        def show(share: float, text: str) -> None:
+            bar.update(task, completed=share, description=f"{title}: {text}" if text else title)
+
+        yield show
+        bar.update(task, completed=1.0, description=title)
+
+
+def _seconds(count: float) -> str:
+    return f"{count:.1f} s" if count < 100 else f"{count / 60:.0f} min"
