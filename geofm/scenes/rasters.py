@@ -1,0 +1,154 @@
+"""Raster files as a scene's source: each date and band is one band of one file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import rasterio.windows
+from odc.geo.geobox import GeoBox
+
+from geofm.scenes.handles import reading
+from geofm.scenes.header import BandHeader, RasterFile
+from geofm.scenes.reader import StoredPixels
+from geofm.scenes.warp import kernel_ratios, same_grid, source_window, warp
+from geofm.scenes.window import Window
+
+# Of a warped scene, which has no stored blocks of its own.
+_WARPED_BLOCK = (512, 512)
+# The share by which GDAL, too, lets a float differ from a declared fill (two units in the last
+# place): writers round fills such as -3.4e38 in different ways.
+_FILL_TOLERANCE = 4 * float(np.finfo(np.float32).eps)
+
+
+class Slot(NamedTuple):
+    """One date and band of a scene: which file, and which of its bands, both from 0."""
+
+    file: int
+    band: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RasterSource:
+    """Files on disk or on the network.
+
+    Attributes:
+        files: headers only; handles are borrowed for each read.
+        slots: (T, C) of `Slot`.
+        geobox: the scene's grid; files on another one are warped to it.
+    """
+
+    files: tuple[RasterFile, ...]
+    slots: tuple[tuple[Slot, ...], ...]
+    geobox: GeoBox
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the files; float32 where one is warped or integers and floats meet."""
+        kinds = {file.dtype for file in self.files}
+        if any(self._is_warped(file) for file in self.files):
+            return np.dtype(np.float32)
+        if len(kinds) == 1:
+            return kinds.pop()
+        whole = all(kind.kind in "iu" for kind in kinds)
+        return np.result_type(*kinds) if whole else np.dtype(np.float32)
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """Of the first file that is read as it is."""
+        unwarped = (file.block_shape for file in self.files if not self._is_warped(file))
+        return next(unwarped, _WARPED_BLOCK)
+
+    def read(self, window: Window, dates: Sequence[int], bands: Sequence[int]) -> StoredPixels:
+        """Read a window: one call a file, of the bands wanted only."""
+        size = (window.height, window.width)
+        dn = np.empty((len(dates), len(bands), *size), dtype=self.dtype)
+        valid = np.ones((len(dates), *size), dtype=np.bool_)
+        for t, date_at in enumerate(dates):
+            for number, places in _by_file([self.slots[date_at][at] for at in bands]).items():
+                # A file that holds the whole date is decoded straight into its place.
+                whole = len(places) == len(bands)
+                out = dn[t] if whole else np.empty((len(places), *size), dtype=dn.dtype)
+                file = self.files[number]
+                headers = [file.bands[slot.band] for _, slot in places]
+                valid[t] &= self._read_file(file, headers, window, out)
+                if not whole:
+                    dn[t, [channel for channel, _ in places]] = out
+        return StoredPixels(dn=dn, valid=valid, masked=np.zeros_like(valid))
+
+    def _read_file(
+        self, file: RasterFile, headers: list[BandHeader], window: Window, out: npt.NDArray[Any]
+    ) -> npt.NDArray[np.bool_]:
+        """Fill ``out`` (C, H, W); valid (H, W) where every band of it is."""
+        if not self._is_warped(file):
+            return read_bands(file, headers, window, out).all(axis=0)
+        target = self.geobox[window.slices]
+        part = source_window(file.geobox, target, ratios=kernel_ratios(file.geobox, self.geobox))
+        if part is None:
+            out[:] = 0
+            return np.zeros(out.shape[1:], dtype=np.bool_)
+        stored = np.empty((len(headers), part.height, part.width), dtype=file.dtype)
+        measured = read_bands(file, headers, part, stored)
+        out[:], valid = warp(
+            stored,
+            measured,
+            source=file.geobox[part.slices],
+            target=target,
+            ratios=kernel_ratios(file.geobox, self.geobox),
+        )
+        return valid.all(axis=0)
+
+    def _is_warped(self, file: RasterFile) -> bool:
+        return not same_grid(file.geobox, self.geobox)
+
+
+def read_bands(
+    file: RasterFile, headers: Sequence[BandHeader], window: Window, out: npt.NDArray[Any]
+) -> npt.NDArray[np.bool_]:
+    """Read a window of a file's own grid into ``out`` (C, H, W); valid (C, H, W).
+
+    Raises:
+        SceneError: GDAL cannot read it.
+    """
+    what = (
+        f"rows {window.row} to {window.stop_row}, columns {window.col} to {window.stop_col} "
+        f"of band {', '.join(str(header.index) for header in headers)}"
+    )
+    area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+    with reading(file.path, what) as dataset:
+        dataset.read([header.index for header in headers], window=area, out=out)
+        valid = np.empty(out.shape, dtype=np.bool_)
+        for numbers, measured, header in zip(out, valid, headers, strict=True):
+            _measured(numbers, header.nodata, measured)
+            if header.has_mask:
+                measured &= dataset.read_masks(header.index, window=area) != 0
+    return valid
+
+
+def _measured(numbers: npt.NDArray[Any], nodata: float | None, out: npt.NDArray[np.bool_]) -> None:
+    """Where numbers are finite and not the fill."""
+    if numbers.dtype.kind == "f":
+        np.isfinite(numbers, out=out)
+        if nodata is not None and np.isfinite(nodata):
+            fill = numbers.dtype.type(nodata)
+            # Halves, so that fills at the end of float32 do not overflow.
+            away = np.abs(numbers / 2 - fill / 2)
+            out &= ~(away <= _FILL_TOLERANCE * abs(fill / 2))
+    elif nodata is None or nodata != np.floor(nodata) or not _holds(numbers.dtype, nodata):
+        out[:] = True
+    else:
+        np.not_equal(numbers, numbers.dtype.type(nodata), out=out)
+
+
+def _holds(dtype: np.dtype[Any], number: float) -> bool:
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= number <= limits.max)
+
+
+def _by_file(slots: Sequence[Slot]) -> dict[int, list[tuple[int, Slot]]]:
+    """Channels and slots by file, in order."""
+    files: dict[int, list[tuple[int, Slot]]] = {}
+    for channel, slot in enumerate(slots):
+        files.setdefault(slot.file, []).append((channel, slot))
+    return files

@@ -1,0 +1,293 @@
+"""Scene: opens lazily, reads windows as stored numbers or reflectance, with validity."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from odc.geo.geobox import GeoBox
+from shapely.geometry.base import BaseGeometry
+
+from geofm.bands import LEVEL_NAMES, Level, band_indexes
+from geofm.errors import SceneError
+from geofm.scenes.ground import crs_name, footprint, ground_resolution
+from geofm.scenes.window import Window
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredPixels:
+    """Pixels as the file stores them.
+
+    Attributes:
+        dn: (T, C, H, W), stored numbers; anything where not valid.
+        valid: (T, H, W), measured in every band read and not set aside by QA.
+        masked: (T, H, W), measured, but set aside by QA.
+    """
+
+    dn: npt.NDArray[Any]
+    valid: Bools
+    masked: Bools
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """Pixels as reflectance, on their grid.
+
+    Attributes:
+        values: (T, C, H, W) float32 reflectance, 0 where not valid.
+        valid, masked: (T, H, W), as in `StoredPixels`.
+    """
+
+    values: Floats
+    valid: Bools
+    masked: Bools
+    geobox: GeoBox
+    bands: tuple[str, ...]
+    dates: tuple[date | None, ...]
+
+
+class Source(Protocol):
+    """Where a scene's stored numbers come from: files, or arrays.
+
+    Threads may read at the same time; a source travels to other processes by pickle.
+    """
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the numbers that `read` returns."""
+        ...
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """Rows and columns that are cheapest to read at once."""
+        ...
+
+    def read(self, window: Window, dates: Sequence[int], bands: Sequence[int]) -> StoredPixels:
+        """Read a window inside the grid, of dates and bands by position."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scene:
+    """Bands and dates of one place on one grid, read by windows.
+
+    Reflectance is ``dn * scale + offset`` in float32, in this order.
+
+    Attributes:
+        id: what receipts call it.
+        bands: common names, C of them.
+        dates: acquisition dates, T of them, ascending where known.
+        geobox: the grid; its CRS may be None.
+        level: top-of-atmosphere or surface reflectance, or unknown.
+        scale, offset: (T, C) float32.
+        source: where stored numbers come from.
+        paths: the files, without secrets.
+    """
+
+    id: str
+    bands: tuple[str, ...]
+    dates: tuple[date | None, ...]
+    geobox: GeoBox
+    level: Level
+    scale: Floats
+    offset: Floats
+    source: Source = field(repr=False)
+    paths: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        grid = (len(self.dates), len(self.bands))
+        assert self.scale.shape == self.offset.shape == grid, (self.scale.shape, grid)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, pixels."""
+        height, width = self.geobox.shape
+        return int(height), int(width)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the stored numbers."""
+        return self.source.dtype
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """Rows and columns that are cheapest to read at once."""
+        return self.source.block_shape
+
+    @property
+    def units(self) -> str:
+        """What values mean and how stored numbers turn into them."""
+        return f"{LEVEL_NAMES[self.level]} = {self._formula()}"
+
+    @cached_property
+    def resolution(self) -> float | None:
+        """Side of the central pixel on the ground, metres; None without a CRS."""
+        return ground_resolution(self.geobox)
+
+    @cached_property
+    def footprint(self) -> BaseGeometry | None:
+        """Outline in longitude and latitude, split at the antimeridian; None without a CRS."""
+        return footprint(self.geobox)
+
+    def read_stored(
+        self,
+        window: Window | None = None,
+        bands: Sequence[str] | None = None,
+        dates: Sequence[int] | None = None,
+    ) -> StoredPixels:
+        """Stored numbers of a window inside the grid.
+
+        Args:
+            window: rows and columns; all when None.
+            bands: common names, in the order wanted; all when None.
+            dates: positions from 0, in the order wanted; all when None.
+
+        Raises:
+            BandError: the scene lacks one of ``bands``.
+            SceneError: ``window`` leaves the grid, or the file cannot be read.
+        """
+        window = self._inside(window)
+        wanted = self.bands if bands is None else bands
+        return self.source.read(
+            window,
+            range(len(self.dates)) if dates is None else dates,
+            band_indexes(self.bands, wanted, where=self.id),
+        )
+
+    def read(self, window: Window | None = None, bands: Sequence[str] | None = None) -> Pixels:
+        """Reflectance of a window inside the grid.
+
+        Raises:
+            BandError, SceneError: as `read_stored`.
+        """
+        window = self._inside(window)
+        chosen = self if bands is None else self.select(bands=bands)
+        stored = chosen.read_stored(window)
+        values = stored.dn.astype(np.float32)
+        with np.errstate(all="ignore"):  # fills such as 3.4e38 overflow; they are not valid
+            values *= chosen.scale[..., None, None]
+            values += chosen.offset[..., None, None]
+        np.copyto(values, 0, where=~stored.valid[:, None])
+        return Pixels(
+            values=values,
+            valid=stored.valid,
+            masked=stored.masked,
+            geobox=self.geobox[window.slices],
+            bands=chosen.bands,
+            dates=chosen.dates,
+        )
+
+    def select(
+        self, *, bands: Sequence[str] | None = None, dates: Sequence[int] | None = None
+    ) -> "Scene":
+        """The same scene with these bands and dates only, in the order given.
+
+        Args:
+            bands: common names; all when None.
+            dates: positions from 0; all when None.
+
+        Raises:
+            BandError: the scene lacks one of ``bands``.
+            SceneError: there is no such date.
+        """
+        band_at = band_indexes(self.bands, self.bands if bands is None else bands, where=self.id)
+        date_at = list(range(len(self.dates)) if dates is None else dates)
+        if not date_at or not all(0 <= at < len(self.dates) for at in date_at):
+            raise SceneError(
+                f"{self.id} has dates 0 to {len(self.dates) - 1}; asked for {date_at}; "
+                "choose among them"
+            )
+        return replace(
+            self,
+            bands=tuple(self.bands[at] for at in band_at),
+            dates=tuple(self.dates[at] for at in date_at),
+            scale=self.scale[np.ix_(date_at, band_at)],
+            offset=self.offset[np.ix_(date_at, band_at)],
+            source=_Selection(self.source, tuple(date_at), tuple(band_at)),
+        )
+
+    def to_xarray(self) -> Any:
+        """Reflectance as an `xarray.DataArray` (time, band, y, x), read when used.
+
+        NaN where not valid; chunked where dask is installed.
+        """
+        from geofm.scenes.lazy import to_xarray
+
+        return to_xarray(self)
+
+    def __repr__(self) -> str:
+        height, width = self.shape
+        ground = "" if self.resolution is None else f", {self.resolution:.4g} m on the ground"
+        dates = [str(day) if day else "date unknown" for day in self.dates]
+        lines = {
+            "bands": ", ".join(self.bands),
+            "dates": ", ".join(dates if len(dates) <= 6 else [*dates[:5], f"… {dates[-1]}"]),
+            "size": f"{height:,} rows x {width:,} columns{ground}",
+            "CRS": crs_name(self.geobox),
+            "bounds": self._bounds_text(),
+            "values": self.units,
+            "stored": f"{self.dtype}, blocks of {self.block_shape[0]} x {self.block_shape[1]}",
+            "files": self._files_text(),
+        }
+        return "\n".join(
+            [f"Scene {self.id}", *(f"  {key:<7}{text}" for key, text in lines.items())]
+        )
+
+    def _inside(self, window: Window | None) -> Window:
+        height, width = self.shape
+        if window is None:
+            return Window(0, 0, height, width)
+        window = Window(*window)
+        if window != window.clip(height, width) or window.height < 1 or window.width < 1:
+            raise SceneError(
+                f"{self.id}: the window of rows {window.row} to {window.stop_row} and columns "
+                f"{window.col} to {window.stop_col} leaves the grid of {height} x {width}; "
+                "clip it first"
+            )
+        return window
+
+    def _formula(self) -> str:
+        scales, offsets = np.unique(self.scale), np.unique(self.offset)
+        if len(scales) > 1 or len(offsets) > 1:
+            return "stored number x scale + offset, by date and band"
+        offset = f" {offsets[0]:+g}" if offsets[0] else ""
+        return f"stored number x {scales[0]:g}{offset}"
+
+    def _bounds_text(self) -> str:
+        if self.footprint is None or self.footprint.is_empty:
+            return "unknown"
+        west, south, east, north = self.footprint.bounds
+        return f"{west:.4f}, {south:.4f} to {east:.4f}, {north:.4f} (longitude, latitude)"
+
+    def _files_text(self) -> str:
+        return ", ".join(self.paths[:3]) + (
+            f" and {n} more" if (n := len(self.paths) - 3) > 0 else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Some dates and bands of another source."""
+
+    whole: Source
+    date_at: tuple[int, ...]
+    band_at: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.whole.dtype
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        return self.whole.block_shape
+
+    def read(self, window: Window, dates: Sequence[int], bands: Sequence[int]) -> StoredPixels:
+        return self.whole.read(
+            window, [self.date_at[t] for t in dates], [self.band_at[c] for c in bands]
+        )
