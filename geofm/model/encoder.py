@@ -59,10 +59,11 @@ class EncoderConfig:
             _check_multiple(name, getattr(self, name), unit, getattr(self, unit))
         _check_multiple("embed_dim", self.embed_dim, "the position code", 16)
         _check_multiple("dates", self.dates, "tubelet", self.tubelet)
-        if prod(self.grid) > _MOST_TOKENS:
+        if prod(self.grid) * self.embed_dim > _MOST_TOKEN_NUMBERS:
             raise ModelError(
-                f"encoder: {prod(self.grid):,} tokens an input; it can be {_MOST_TOKENS:,}; "
-                "choose a smaller image_size or a larger patch_size"
+                f"encoder: an input has {prod(self.grid):,} tokens of {self.embed_dim} numbers; "
+                f"together it can have {_MOST_TOKEN_NUMBERS:,}; choose a smaller image_size or a "
+                "larger patch_size"
             )
         if not 0 < self.norm_eps < 1 or not 0 < self.mlp_ratio <= 16:
             raise ModelError(
@@ -89,7 +90,7 @@ _LIMITS = {
     "depth": 256,
     "num_heads": 512,
 }
-_MOST_TOKENS = 65536
+_MOST_TOKEN_NUMBERS = 2**25
 
 
 def _check_multiple(name: str, value: int, unit: str, step: int) -> None:

@@ -10,7 +10,7 @@ The same model gives the same bytes. A folder is written whole or not at all.
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,21 +25,16 @@ from geofm.errors import ModelError, OutputError
 from geofm.model.card import model_card
 from geofm.model.encoder import Encoder
 from geofm.model.schema import (
+    SCHEMA_VERSION,
     WEIGHTS_FILE,
-    ClassFields,
     Description,
-    EncoderArchitecture,
-    EncoderFields,
     EncoderFile,
-    HeadFields,
-    SegmenterArchitecture,
     SegmenterFile,
-    WeightsFields,
-    contract_fields,
+    describe,
+    description_text,
     encoder_config,
     parse_description,
     pixel_contract,
-    provenance_fields,
 )
 from geofm.model.segmenter import Segmenter, build_segmenter
 from geofm.model.stac_item import stac_item
@@ -96,43 +91,20 @@ def save_model(model: TrainedModel, path: Path, *, overwrite: bool = False) -> T
         OutputError: the path is taken, or cannot be written.
     """
     segmenter = model.segmenter
-
-    def describe(weights: WeightsFields) -> Description:
-        return SegmenterFile(
-            name=model.name,
-            task=model.task,
-            classes=tuple(ClassFields(**asdict(c)) for c in model.classes),
-            architecture=SegmenterArchitecture(
-                encoder=EncoderFields(**asdict(segmenter.encoder.config)),
-                head=HeadFields(**asdict(segmenter.head_config)),
-            ),
-            contract=contract_fields(model.contract),
-            weights=weights,
-            provenance=provenance_fields(model.provenance),
-            geofm_version=geofm.__version__,
-        )
-
-    return replace(model, sha256=_save(segmenter, describe, path, overwrite=overwrite))
+    fields = _fields("segmenter", model, segmenter.encoder) | {
+        "task": model.task,
+        "classes": [asdict(c) for c in model.classes],
+    }
+    fields["architecture"]["head"] = asdict(segmenter.head_config)
+    return replace(model, sha256=_save(segmenter, fields, Path(path), overwrite=overwrite))
 
 
 def save_encoder(
     encoder: PretrainedEncoder, path: Path, *, overwrite: bool = False
 ) -> PretrainedEncoder:
     """Write an encoder folder, whole or not at all; as `save_model`."""
-
-    def describe(weights: WeightsFields) -> Description:
-        return EncoderFile(
-            name=encoder.name,
-            architecture=EncoderArchitecture(
-                encoder=EncoderFields(**asdict(encoder.encoder.config))
-            ),
-            contract=contract_fields(encoder.contract),
-            weights=weights,
-            provenance=provenance_fields(encoder.provenance),
-            geofm_version=geofm.__version__,
-        )
-
-    return replace(encoder, sha256=_save(encoder.encoder, describe, path, overwrite=overwrite))
+    fields = _fields("encoder", encoder, encoder.encoder)
+    return replace(encoder, sha256=_save(encoder.encoder, fields, Path(path), overwrite=overwrite))
 
 
 def load_model_folder(path: Path) -> TrainedModel:
@@ -240,30 +212,41 @@ def _fill(module: nn.Module, path: Path, description: Description) -> LoadReport
     return report
 
 
-def _save(
-    module: nn.Module,
-    describe: Callable[[WeightsFields], Description],
-    path: Path,
-    *,
-    overwrite: bool,
-) -> str:
-    path = Path(path)
+def _fields(kind: str, model: TrainedModel | PretrainedEncoder, encoder: Encoder) -> dict[str, Any]:
+    """What both kinds of folder say of themselves, as plain values."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": kind,
+        "name": model.name,
+        "geofm_version": geofm.__version__,
+        "contract": asdict(model.contract),
+        "architecture": {"encoder": asdict(encoder.config)},
+        "provenance": dict(model.provenance),
+    }
+
+
+def _save(module: nn.Module, fields: Mapping[str, Any], path: Path, *, overwrite: bool) -> str:
+    """Write a folder beside ``path`` and move it there; returns the weights' SHA-256."""
     _check_target(path, overwrite=overwrite)
     partial = path.parent / f".{path.name}.{uuid4().hex}.partial"
     try:
         partial.mkdir(parents=True)
         sha256 = write_weights(module, partial / WEIGHTS_FILE)
         sizes = [tensor.numel() for tensor in module.state_dict().values()]
-        description = describe(
-            WeightsFields(sha256=sha256, tensors=len(sizes), parameters=sum(sizes))
-        )
-        text = description.model_dump_json(indent=2) + "\n"
-        # What we write is what we would read.
-        parse_description(text.encode(), where=DESCRIPTION_FILE)
-        (partial / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+        weights = {
+            "file": WEIGHTS_FILE,
+            "sha256": sha256,
+            "tensors": len(sizes),
+            "parameters": sum(sizes),
+        }
+        description = describe({**fields, "weights": weights})
         item = json.dumps(stac_item(description), indent=2, ensure_ascii=False) + "\n"
-        (partial / "stac-item.json").write_text(item, encoding="utf-8")
-        (partial / "README.md").write_text(model_card(description), encoding="utf-8")
+        for name, text in (
+            (DESCRIPTION_FILE, description_text(description)),
+            ("stac-item.json", item),
+            ("README.md", model_card(description)),
+        ):
+            (partial / name).write_text(text, encoding="utf-8")
         # The library writes for the owner alone; a model is as readable as its card.
         shutil.copymode(partial / DESCRIPTION_FILE, partial / WEIGHTS_FILE)
         _publish(partial, path)

@@ -97,7 +97,7 @@ def position_table(embed_dim: int, grid: Grid) -> Tensor:
     """The position code (1, N, D), float32, on the CPU.
 
     Of 16 parts of the channels the first 6 code the column, 6 the row and 4
-    the date, each as sines then cosines; computed in float64.
+    the date, each as sines then cosines; computed in float64, rounded once.
 
     Raises:
         ModelError: ``embed_dim`` is no multiple of 16.
@@ -114,14 +114,14 @@ def position_table(embed_dim: int, grid: Grid) -> Tensor:
         ],
         dim=-1,
     )
-    return code.reshape(1, t * h * w, embed_dim).float()
+    return code.reshape(1, t * h * w, embed_dim)
 
 
 def _sines(width: int, length: int) -> Tensor:
-    """(length, width) float64: sines, then cosines, of ever slower waves."""
+    """(length, width) float32: sines, then cosines, of ever slower waves."""
     # The CPU is named, so that a model built on the meta device has its table.
     steps = torch.arange(width // 2, dtype=torch.float64, device="cpu")
     waves = 10000.0 ** (-steps / (width // 2))
     places = torch.arange(length, dtype=torch.float64, device="cpu")
     angles = places[:, None] * waves
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+    return torch.cat([angles.sin(), angles.cos()], dim=1).float()

@@ -7,8 +7,7 @@ may hold is checked on writing and on reading by the same code.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -19,8 +18,8 @@ from geofm.model.encoder import EncoderConfig
 from geofm.model.heads import HeadConfig
 from geofm.tasks import MapClass, check_classes
 
-SCHEMA_VERSION: Final = 1
-WEIGHTS_FILE: Final = "weights.safetensors"
+SCHEMA_VERSION = 1
+WEIGHTS_FILE = "weights.safetensors"
 
 # One printable line: names end up in tables, tags and front matter.
 Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -86,7 +85,7 @@ class ClassFields(Strict):
 class WeightsFields(Strict):
     """The weights file: what must be in it, to the byte."""
 
-    file: Literal["weights.safetensors"] = WEIGHTS_FILE
+    file: Literal["weights.safetensors"]
     sha256: Sha256
     tensors: Count
     parameters: Count
@@ -146,25 +145,26 @@ class SegmenterArchitecture(Strict):
 class _Description(Strict):
     """What every model folder says."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1]  # SCHEMA_VERSION
+    kind: Literal["encoder", "segmenter"]
     name: Line
+    geofm_version: Line
     contract: ContractFields
     weights: WeightsFields
     provenance: Provenance
-    geofm_version: Line
 
 
 class EncoderFile(_Description):
     """A pretrained encoder."""
 
-    kind: Literal["encoder"] = "encoder"
+    kind: Literal["encoder"]
     architecture: EncoderArchitecture
 
 
 class SegmenterFile(_Description):
     """A trained model: encoder and head, with what it maps."""
 
-    kind: Literal["segmenter"] = "segmenter"
+    kind: Literal["segmenter"]
     task: Line
     classes: tuple[ClassFields, ...]
     architecture: SegmenterArchitecture
@@ -191,38 +191,33 @@ def encoder_config(description: Description) -> EncoderConfig:
     return EncoderConfig(**description.architecture.encoder.model_dump())
 
 
-def provenance_fields(provenance: Mapping[str, Any]) -> Provenance:
-    """A provenance as it goes into a file.
+def describe(fields: Mapping[str, Any]) -> Description:
+    """A description from plain values, checked as if it were read back.
 
     Raises:
-        ModelError: it holds what JSON cannot, or a known field of a wrong type.
+        ModelError: a value cannot stand in the file, or the parts do not agree.
     """
     try:
-        text = json.dumps(dict(provenance), allow_nan=False)
+        text = json.dumps(fields)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"provenance cannot be written as JSON: {error}; keep to numbers, text and lists"
+            f"the model cannot be described in JSON: {error}; keep its provenance to numbers, "
+            "text, lists and dictionaries"
         ) from error
     try:
-        return Provenance.model_validate_json(text)
+        return _validated(text, fields["kind"])
     except ValidationError as error:
-        raise ModelError(f"provenance: {plain_sentence(error)}") from error
+        raise ModelError(f"the model cannot be saved: {plain_sentence(error)}") from error
 
 
-def contract_fields(contract: PixelContract) -> ContractFields:
-    """A pixel contract as it goes into a file.
-
-    Raises:
-        ModelError: a number is not finite, or the level is unknown.
-    """
-    try:
-        return ContractFields(**asdict(contract))
-    except ValidationError as error:
-        raise ModelError(f"pixel contract: {plain_sentence(error)}") from error
+def description_text(description: Description) -> str:
+    """A description as the text of model.json."""
+    content = description.model_dump(mode="json")
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def parse_description(text: bytes, *, where: str) -> Description:
-    """model.json as typed values, agreeing with itself.
+    """The text of model.json as typed values that agree with each other.
 
     Args:
         where: what to call the file in errors.
@@ -233,39 +228,52 @@ def parse_description(text: bytes, *, where: str) -> Description:
     version, kind = _version_and_kind(text, where)
     if version != SCHEMA_VERSION:
         raise ModelError(
-            f"{where} has schema version {version!r:.40}; this geofm reads {SCHEMA_VERSION}; "
+            f"{where} has schema version {_short(version)}; this geofm reads {SCHEMA_VERSION}; "
             "install a newer geofm (pip install --upgrade geofm)"
         )
     try:
-        description: Description
-        match kind:
-            case "segmenter":
-                description = SegmenterFile.model_validate_json(text)
-            case "encoder":
-                description = EncoderFile.model_validate_json(text)
-            case _:
-                raise ModelError(
-                    f"{where} describes a {kind!r:.40}; this geofm knows segmenter and encoder; "
-                    "install a newer geofm (pip install --upgrade geofm)"
-                )
+        return _validated(text, kind)
     except ValidationError as error:
         raise ModelError(
             f"{where}: {plain_sentence(error)}; the file was changed or damaged; "
             "fetch the model again"
         ) from error
-    try:
-        check_agreement(description)
     except GeofmError as error:
         raise ModelError(f"{where}: {error}") from error
+
+
+def _validated(text: str | bytes, kind: object) -> Description:
+    """Text to a description of this kind.
+
+    Raises:
+        ValidationError: a field is not as it must be.
+        GeofmError: fields contradict each other.
+    """
+    description: Description
+    match kind:
+        case "segmenter":
+            description = SegmenterFile.model_validate_json(text)
+        case "encoder":
+            description = EncoderFile.model_validate_json(text)
+        case _:
+            raise ModelError(
+                f"it describes a {_short(kind)}; this geofm knows segmenter and encoder; "
+                "install a newer geofm (pip install --upgrade geofm)"
+            )
+    check_agreement(description)
     return description
 
 
 def check_agreement(description: Description) -> None:
-    """Contract, architecture and classes speak of the same model.
+    """Contract, architecture and classes speak of the same model, in finite numbers.
 
     Raises:
         GeofmError: they do not.
     """
+    try:
+        description_text(description)
+    except ValueError as error:  # free facts may hold what pydantic lets pass
+        raise ModelError("the provenance holds NaN or infinity; JSON has neither") from error
     contract, encoder = pixel_contract(description), encoder_config(description)
     check_bands(contract.bands, where="pixel contract")
     for what, ours, theirs in (
