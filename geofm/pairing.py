@@ -44,18 +44,27 @@ def open_pairs(
         LabelError: no image has labels, or they cannot be read.
     """
     scenes = _rasters(Path(images), "images")
-    if Path(labels).is_dir():
-        found = _by_name(scenes, _rasters(Path(labels), "labels"))
-    else:
-        found = [(image, Path(labels)) for image in scenes]
-    return [
-        Pair(
-            scene=(scene := open_scene(image, **reading)),
-            labels=open_labels(label, scene.geobox, classes=codes, column=column),
-            name=image.stem,
-        )
-        for image, label in found
-    ]
+    folder = Path(labels).is_dir()
+    named = (
+        _by_name(scenes, _rasters(Path(labels), "labels"))
+        if folder
+        else [(image, Path(labels)) for image in scenes]
+    )
+    pairs, refusals = [], []
+    for image, label in named:
+        scene = open_scene(image, **reading)
+        try:
+            target = open_labels(label, scene.geobox, classes=codes, column=column)
+        except LabelError as error:
+            # One file of polygons for all images need not touch each of them.
+            if folder:
+                raise
+            refusals.append(error)
+        else:
+            pairs.append(Pair(scene=scene, labels=target, name=image.stem))
+    if not pairs:
+        raise refusals[0]
+    return pairs
 
 
 def _rasters(folder: Path, what: str) -> list[Path]:

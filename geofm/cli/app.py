@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geofm.cli.parser import UsageError, parse
+from geofm.cli.words import as_flags
 from geofm.errors import GeofmError, Stopped
 from geofm.terminal import style_of
 
@@ -93,9 +94,9 @@ def _judge(error: Exception) -> tuple[int, str]:
         case UsageError():
             return USAGE, str(error)
         case Stopped():
-            return TERMINATED, " ".join(str(error).split())
+            return TERMINATED, as_flags(str(error))
         case GeofmError():
-            return INPUT_AT_FAULT, " ".join(str(error).split())
+            return INPUT_AT_FAULT, as_flags(str(error))
         case OSError(errno=number) if number in _REFUSALS:
             where = f"{error.filename}: " if error.filename else ""
             return INPUT_AT_FAULT, f"{where}{os.strerror(number).lower()}; {_REFUSALS[number]}"

@@ -7,11 +7,12 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geofm.cli.progress import progress_bar
+from geofm.cli.words import as_flags
 from geofm.terminal import Style, style_of
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def _info(flags: Namespace, style: Style) -> Result:
     from geofm.info.describe import describe
 
     page = describe(flags.path, **_reading(flags))
-    return Result(page.text(style), page.facts)
+    missing = as_flags(page.missing)
+    facts = {**page.facts, "missing": missing} if missing else page.facts
+    return Result(replace(page, missing=missing).text(style), facts)
 
 
 def _doctor(style: Style) -> Result:

@@ -63,7 +63,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace | str:
             return _parse_command(Parser(COMMANDS[name]), rest)
         case [name, *_]:
             kind = "flag" if name.startswith("-") else "command"
-            raise UsageError(f"geofm: no {kind} {name}; {_nearest(name, list(COMMANDS))}")
+            known = ["--help", "--version"] if kind == "flag" else list(COMMANDS)
+            raise UsageError(f"geofm: no {kind} {name}; {_nearest(name, known)}")
     raise AssertionError(words)
 
 
@@ -76,7 +77,11 @@ def _parse_command(parser: Parser, words: list[str]) -> argparse.Namespace | str
         flag = word.partition("=")[0]
         if re.match("--[a-z]", flag) and flag not in known:
             raise UsageError(f"{parser.prog}: no flag {flag}; {_nearest(flag, known)}")
-    flags, extra = parser.parse_known_intermixed_args(words)
+    try:
+        flags, extra = parser.parse_known_intermixed_args(words)
+    except UsageError:
+        parser.parse_known_args(words)  # names all that is missing, not only the first
+        raise
     if extra:
         parser.error(f"did not expect {' '.join(extra)}")
     flags.command = parser.command.name
@@ -92,7 +97,7 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 def _plain(message: str) -> str:
     """argparse's messages in the house's words."""
     if found := re.fullmatch("the following arguments are required: (.*)", message):
-        return f"needs {', '.join(name.split('/')[-1] for name in found[1].split(', '))} too"
+        return f"needs {', '.join(name.split('/')[-1] for name in found[1].split(', '))}"
     if found := re.fullmatch("argument ([^ ]+): (.*)", message):
         return f"{found[1].split('/')[-1]} {_plain_value(found[2])}"
     return message

@@ -17,6 +17,9 @@ from geofm.scenes.reader import Scene
 PREVIEW_SIDE = 512
 MAX_BANDS_SHOWN = 40
 
+Ranges = list[tuple[float, float] | None]
+"""Low and high of each band's stored numbers; None where all is nodata."""
+
 
 def scene_page(path: str | Path, facts: RasterFacts, reading: dict[str, Any]) -> Page:
     """The page of a raster, as a scene where `open_scene` takes it, with ``reading``."""
@@ -24,22 +27,25 @@ def scene_page(path: str | Path, facts: RasterFacts, reading: dict[str, Any]) ->
         scene, missing = open_scene(path, **reading), ""
     except GeofmError as error:
         scene, missing = None, str(error)
-    if facts.geobox.crs is None and scene:
-        missing = "it has no CRS, so nobody knows where it lies; assign one (rio edit-info --crs)"
+    if scene:
+        missing = "; ".join(_wants(scene))
     ranges = _value_ranges(path, facts)
     rows = (
         *(_scene_rows(scene) if scene else ()),
         *grid_rows(facts),
         *storage_rows(facts),
-        *_band_rows(facts, ranges),
+        *_band_rows(facts, scene, ranges),
     )
-    return Page(
-        "scene" if scene else "raster",
-        facts.path,
-        rows,
-        _scene_facts(facts, scene, ranges, missing),
-        missing,
-    )
+    plain = _scene_facts(facts, scene, ranges, missing)
+    return Page("scene" if scene else "raster", facts.path, rows, plain, missing)
+
+
+def _wants(scene: Scene) -> Iterator[str]:
+    """What every model will ask for, and the scene does not have."""
+    if scene.geobox.crs is None:
+        yield "it has no CRS, so nobody knows where it lies; assign one (rio edit-info --crs)"
+    if scene.level == "unknown":
+        yield "it does not state its level; give level=toa or level=surface"
 
 
 def _scene_rows(scene: Scene) -> Iterator[Row]:
@@ -60,7 +66,8 @@ def grid_rows(facts: RasterFacts) -> Iterator[Row]:
     yield Row("CRS", f"EPSG:{box.crs.epsg} ({name})" if box.crs.epsg else name)
     step = " x ".join(f"{abs(length):.6g}" for length in (box.resolution.x, box.resolution.y))
     ground = ground_resolution(box)
-    yield Row("pixel", f"{step} {box.crs.units[0]}, {ground:.4g} m on the ground")
+    unit = {"metre": "m", "degree": "degrees"}.get(box.crs.units[0], box.crs.units[0])
+    yield Row("pixel", f"{step} {unit}, {ground:.4g} m on the ground")
     outline = footprint(box)
     if outline is not None and not outline.is_empty:
         yield Row("bounds", bounds_text(*outline.bounds))
@@ -76,19 +83,38 @@ def storage_rows(facts: RasterFacts) -> Iterator[Row]:
     yield Row("", f"{facts.compression.lower()}, blocks of {rows} x {cols}{smaller}")
 
 
-def _band_rows(facts: RasterFacts, ranges: list[tuple[float, float] | None]) -> Iterator[Row]:
+def _band_rows(facts: RasterFacts, scene: Scene | None, ranges: Ranges) -> Iterator[Row]:
+    factors = _factors(facts, scene)
+    head = ["name", "stored (2 to 98 %)", "reflectance"]
+    yield Row("", _columns(head if factors else head[:2]))
     for index in range(min(facts.count, MAX_BANDS_SHOWN)):
-        words = [facts.descriptions[index] or "(unnamed)"]
-        if facts.scales[index] != 1 or facts.offsets[index] != 0:
-            words.append(f"x {facts.scales[index]:g} {facts.offsets[index]:+g}")
-        found = ranges[index]
-        words.append("no data" if found is None else f"{found[0]:.6g} to {found[1]:.6g}")
-        yield Row(f"band {index + 1}", "  ".join(word.ljust(12) for word in words).rstrip())
+        words = [facts.descriptions[index] or "(unnamed)", _span(ranges[index], "no data")]
+        if factors and (found := ranges[index]):
+            scale, offset = factors[index]
+            words.append(_span((found[0] * scale + offset, found[1] * scale + offset), ""))
+        yield Row(f"band {index + 1}", _columns(words))
     if facts.count > MAX_BANDS_SHOWN:
         yield Row("", f"and {facts.count - MAX_BANDS_SHOWN} more")
 
 
-def _value_ranges(path: str | Path, facts: RasterFacts) -> list[tuple[float, float] | None]:
+def _factors(facts: RasterFacts, scene: Scene | None) -> list[tuple[float, float]]:
+    """Scale and offset of each band; empty where stored numbers are no reflectance yet."""
+    if scene is None:
+        return []
+    if np.ptp(scene.scale) == np.ptp(scene.offset) == 0:
+        return [(float(scene.scale[0, 0]), float(scene.offset[0, 0]))] * facts.count
+    return list(zip(facts.scales, facts.offsets, strict=True))
+
+
+def _columns(words: list[str]) -> str:
+    return "".join(word.ljust(20) for word in words).rstrip()
+
+
+def _span(found: tuple[float, float] | None, otherwise: str) -> str:
+    return f"{found[0]:.4g} to {found[1]:.4g}" if found else otherwise
+
+
+def _value_ranges(path: str | Path, facts: RasterFacts) -> Ranges:
     """The 2nd to the 98th percentile of each band's stored numbers, in a preview."""
     preview = read_preview(path, side=PREVIEW_SIDE // 2, bands=min(facts.count, MAX_BANDS_SHOWN))
     return [_value_range(band, facts.nodata) for band in preview]
@@ -106,7 +132,7 @@ def _value_range(band: npt.NDArray[np.generic], nodata: float | None) -> tuple[f
 def _scene_facts(
     facts: RasterFacts,
     scene: Scene | None,
-    ranges: list[tuple[float, float] | None],
+    ranges: Ranges,
     missing: str,
 ) -> dict[str, Any]:
     plain: dict[str, Any] = {
