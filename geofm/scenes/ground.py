@@ -11,6 +11,8 @@ from pyproj import CRS, Geod, Transformer
 from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from geofm.scenes.window import Window
+
 _ELLIPSOID = Geod(ellps="WGS84")
 _POINTS_A_SIDE = 32
 
@@ -74,6 +76,15 @@ def crs_name(geobox: GeoBox) -> str:
     return f"{':'.join(authority)} ({crs.name})" if authority else crs.name
 
 
+def crop(geobox: GeoBox, window: Window) -> GeoBox:
+    """The grid of a window of this grid."""
+    # Not geobox[rows, cols]: with affine 3 that warns from within odc-geo.
+    a, b, c, d, e, f = tuple(geobox.affine)[:6]
+    col, row = window.col, window.row
+    corner = Affine(a, b, a * col + b * row + c, d, e, d * col + e * row + f)
+    return GeoBox((window.height, window.width), corner, geobox.crs)
+
+
 def apply(affine: Affine, x: Doubles, y: Doubles) -> tuple[Doubles, Doubles]:
     """Points through an affine: columns and rows to coordinates, or back with its inverse."""
     a, b, c, d, e, f = tuple(affine)[:6]
@@ -91,6 +102,7 @@ def _outline(geobox: GeoBox) -> tuple[Doubles, Doubles]:
 
 
 def _lonlat(geobox: GeoBox, cols: Doubles, rows: Doubles) -> tuple[Doubles, Doubles]:
+    assert geobox.crs is not None
     x, y = apply(geobox.affine, cols, rows)
     lon, lat = _to_lonlat(geobox.crs.to_wkt()).transform(x, y)
     return np.asarray(lon), np.asarray(lat)

@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,8 +65,8 @@ def borrow(path: str) -> Iterator[Any]:
         rasterio.errors.RasterioError: the file cannot be opened.
     """
     key = (path, _fingerprint(path))
-    with _environment(path):
-        dataset = _POOL.take(key) or _open(path)
+    dataset = _POOL.take(key) or _open(path)
+    with _environment(path) if is_remote(path) else nullcontext():
         try:
             yield dataset
         except BaseException:
@@ -77,14 +77,14 @@ def borrow(path: str) -> Iterator[Any]:
 
 
 @contextmanager
-def reading(path: str, what: str) -> Iterator[Any]:
+def reading(path: str, *, name: str, what: str) -> Iterator[Any]:
     """`borrow`, with GDAL's complaints as a `SceneError` that names the file and ``what``."""
     try:
         with borrow(path) as dataset:
             yield dataset
     except (RasterioError, OSError) as error:
         raise SceneError(
-            f"{plain_name(path)}: {what} cannot be read ({gdal_reason(error, path)}); "
+            f"{name}: {what} cannot be read ({gdal_reason(error, path)}); "
             "the file is damaged, cut off or out of reach; fetch it again"
         ) from error
 
@@ -103,11 +103,18 @@ def gdal_reason(error: BaseException, path: str) -> str:
     return " ".join(text.split()).rstrip(".") or type(error).__name__
 
 
-def _open(path: str) -> Any:
-    # Scenes without a georeference are ours to judge. A filter is set rather
-    # than a `catch_warnings` block, which is not safe among threads.
+def expect_no_georeference() -> None:
+    """Silence rasterio's warning on rasters without one: they are ours to judge.
+
+    A filter rather than a `catch_warnings` block, which is not safe among threads.
+    """
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-    return rasterio.open(path)
+
+
+def _open(path: str) -> Any:
+    expect_no_georeference()
+    with _environment(path):
+        return rasterio.open(path)
 
 
 def _environment(path: str) -> rasterio.Env:

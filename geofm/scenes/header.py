@@ -46,7 +46,8 @@ class RasterFile:
     """One file: where it is and what its header says. Holds no open handle.
 
     Attributes:
-        path: as GDAL opens it.
+        path: as GDAL opens it, from any working directory.
+        name: as people gave it, without secrets.
         geobox: its grid; without a CRS where it has none.
         dtype: of the stored numbers, the widest of its bands.
         block_shape: rows and columns of a stored block.
@@ -55,15 +56,12 @@ class RasterFile:
     """
 
     path: str
+    name: str
     geobox: GeoBox
     dtype: np.dtype[Any]
     block_shape: tuple[int, int]
     bands: tuple[BandHeader, ...]
     tags: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        return plain_name(self.path)
 
 
 def read_header(path: str | Path) -> RasterFile:
@@ -72,33 +70,35 @@ def read_header(path: str | Path) -> RasterFile:
     Raises:
         SceneError: nothing is there, or it is not a whole raster.
     """
-    text = str(path)
+    text, name = str(path), plain_name(str(path))
     if not is_remote(text) and not text.startswith("/vsi"):
         _check_local(Path(text))
+        text = str(Path(text).absolute())
     try:
         with borrow(text) as dataset:
-            return _read(text, dataset)
+            return _read(text, name, dataset)
     except (RasterioError, OSError) as error:
-        raise SceneError(_why_not_opened(text, error)) from error
+        raise SceneError(_why_not_opened(text, name, error)) from error
 
 
-def _read(path: str, dataset: Any) -> RasterFile:
+def _read(path: str, name: str, dataset: Any) -> RasterFile:
     if dataset.count == 0:
         raise SceneError(
-            f"{plain_name(path)} holds {len(dataset.subdatasets)} subdatasets and no bands of its "
+            f"{name} holds {len(dataset.subdatasets)} subdatasets and no bands of its "
             "own; needed a raster; give one subdataset, or a GeoTIFF of it"
         )
     dtype = np.result_type(*dataset.dtypes)
     if dtype.kind not in "iuf":
         raise SceneError(
-            f"{plain_name(path)} stores {dtype} numbers; needed integers or floats; "
+            f"{name} stores {dtype} numbers; needed integers or floats; "
             "convert it to reflectance first"
         )
-    _check_whole(path, dataset)
+    _check_whole(path, name, dataset)
     alphas = [i for i, color in enumerate(dataset.colorinterp) if color is ColorInterp.alpha]
     return RasterFile(
         path=path,
-        geobox=GeoBox(dataset.shape, dataset.transform, dataset.crs),
+        name=name,
+        geobox=GeoBox(dataset.shape, dataset.transform, dataset.crs and dataset.crs.to_string()),
         dtype=dtype,
         block_shape=tuple(dataset.block_shapes[0]),
         bands=tuple(_band(dataset, i) for i in range(dataset.count) if i not in alphas),
@@ -157,7 +157,7 @@ def _check_local(path: Path) -> None:
         raise SceneError(f"{path} is empty (0 bytes); needed a raster; fetch the file again")
 
 
-def _check_whole(path: str, dataset: Any) -> None:
+def _check_whole(path: str, name: str, dataset: Any) -> None:
     """Look for blocks that begin or end beyond the end of the file.
 
     Raises:
@@ -179,14 +179,14 @@ def _check_whole(path: str, dataset: Any) -> None:
             )
             if start + length > size:
                 raise SceneError(
-                    f"{path} is cut off: it has {size:,} bytes, and a block of pixels ends at "
+                    f"{name} is cut off: it has {size:,} bytes, and a block of pixels ends at "
                     f"{start + length:,}; fetch the file again"
                 )
 
 
-def _why_not_opened(path: str, error: BaseException) -> str:
+def _why_not_opened(path: str, name: str, error: BaseException) -> str:
     """One sentence on a file that GDAL would not open."""
-    name, reason = plain_name(path), gdal_reason(error, path)
+    reason = gdal_reason(error, path)
     if is_remote(path):
         return _why_not_fetched(name, reason)
     start = _first_bytes(path)

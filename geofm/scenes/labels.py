@@ -13,7 +13,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geofm.errors import GridError, LabelError
-from geofm.scenes.ground import apply
+from geofm.scenes.ground import apply, crop
 from geofm.scenes.header import RasterFile, read_header
 from geofm.scenes.rasters import read_bands
 from geofm.scenes.warp import same_grid, source_window, warp_nearest
@@ -93,13 +93,13 @@ class _Raster:
     classes: Mapping[int, int] | None
 
     def read(self, window: Window, geobox: GeoBox) -> Codes:
-        target = geobox[window.slices]
+        target = crop(geobox, window)
         if same_grid(self.file.geobox, geobox):
             return self._codes(window)
         part = source_window(self.file.geobox, target)
         if part is None:
             return np.full((window.height, window.width), IGNORE, dtype=np.uint8)
-        source = self.file.geobox[part.slices]
+        source = crop(self.file.geobox, part)
         codes = self._codes(part)[None]
         warped: Codes = warp_nearest(codes, source=source, target=target, fill=IGNORE)[0]
         return warped

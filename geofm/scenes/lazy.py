@@ -13,7 +13,6 @@ from xarray.core import indexing
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
 
-
 _CRS_COORD = "spatial_ref"
 
 
@@ -72,10 +71,9 @@ class _SceneArray(BackendArray):
 
     def _read(self, key: tuple[Any, ...]) -> Any:
         """The outer box of ``key``, then the key within it."""
-        if not all(
-            range(size)[part] for part, size in zip(key, self.shape) if isinstance(part, slice)
-        ):
-            return np.empty(self.shape, self.dtype)[key]
+        nothing = np.broadcast_to(np.float32(np.nan), self.shape)[key]
+        if nothing.size == 0:
+            return nothing
         boxes, inner = zip(
             *(_outer(part, size) for part, size in zip(key, self.shape, strict=True)), strict=True
         )

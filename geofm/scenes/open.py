@@ -12,7 +12,6 @@ from odc.geo.geobox import GeoBox
 
 from geofm.bands import Level, Sensor
 from geofm.errors import GridError, SceneError, UnitsError
-from geofm.scenes.handles import plain_name
 from geofm.scenes.header import RasterFile, read_header
 from geofm.scenes.naming import find_sensor
 from geofm.scenes.rasters import RasterSource
@@ -77,7 +76,7 @@ def open_scene(
     grid = _common_grid(files, geobox)
     scales, offsets = _units(files, stack, scale, offset)
     scene = Scene(
-        id=Path(plain_name(files[0].path)).stem,
+        id=Path(files[0].name).stem,
         bands=stack.bands,
         dates=stack.dates,
         geobox=grid,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import rasterio.windows
 from odc.geo.geobox import GeoBox
 
+from geofm.scenes.ground import crop
 from geofm.scenes.handles import reading
 from geofm.scenes.header import BandHeader, RasterFile
 from geofm.scenes.reader import StoredPixels
@@ -29,7 +31,7 @@ class Slot(NamedTuple):
     band: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RasterSource:
     """Files on disk or on the network.
 
@@ -43,11 +45,11 @@ class RasterSource:
     slots: tuple[tuple[Slot, ...], ...]
     geobox: GeoBox
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Of the files; float32 where one is warped or integers and floats meet."""
         kinds = {file.dtype for file in self.files}
-        if any(self._is_warped(file) for file in self.files):
+        if any(self._warped):
             return np.dtype(np.float32)
         if len(kinds) == 1:
             return kinds.pop()
@@ -57,8 +59,8 @@ class RasterSource:
     @property
     def block_shape(self) -> tuple[int, int]:
         """Of the first file that is read as it is."""
-        unwarped = (file.block_shape for file in self.files if not self._is_warped(file))
-        return next(unwarped, _WARPED_BLOCK)
+        pairs = zip(self.files, self._warped, strict=True)
+        return next((file.block_shape for file, warped in pairs if not warped), _WARPED_BLOCK)
 
     def read(self, window: Window, dates: Sequence[int], bands: Sequence[int]) -> StoredPixels:
         """Read a window: one call a file, of the bands wanted only."""
@@ -70,21 +72,22 @@ class RasterSource:
                 # A file that holds the whole date is decoded straight into its place.
                 whole = len(places) == len(bands)
                 out = dn[t] if whole else np.empty((len(places), *size), dtype=dn.dtype)
-                file = self.files[number]
-                headers = [file.bands[slot.band] for _, slot in places]
-                valid[t] &= self._read_file(file, headers, window, out)
+                headers = [self.files[number].bands[slot.band] for _, slot in places]
+                valid[t] &= self._read_file(number, headers, window, out)
                 if not whole:
                     dn[t, [channel for channel, _ in places]] = out
         return StoredPixels(dn=dn, valid=valid, masked=np.zeros_like(valid))
 
     def _read_file(
-        self, file: RasterFile, headers: list[BandHeader], window: Window, out: npt.NDArray[Any]
+        self, number: int, headers: list[BandHeader], window: Window, out: npt.NDArray[Any]
     ) -> npt.NDArray[np.bool_]:
         """Fill ``out`` (C, H, W); valid (H, W) where every band of it is."""
-        if not self._is_warped(file):
-            return read_bands(file, headers, window, out).all(axis=0)
-        target = self.geobox[window.slices]
-        part = source_window(file.geobox, target, ratios=kernel_ratios(file.geobox, self.geobox))
+        file = self.files[number]
+        if not self._warped[number]:
+            return _everywhere(read_bands(file, headers, window, out))
+        target = crop(self.geobox, window)
+        ratios = kernel_ratios(file.geobox, self.geobox)
+        part = source_window(file.geobox, target, ratios=ratios)
         if part is None:
             out[:] = 0
             return np.zeros(out.shape[1:], dtype=np.bool_)
@@ -93,14 +96,16 @@ class RasterSource:
         out[:], valid = warp(
             stored,
             measured,
-            source=file.geobox[part.slices],
+            source=crop(file.geobox, part),
             target=target,
-            ratios=kernel_ratios(file.geobox, self.geobox),
+            ratios=ratios,
         )
-        return valid.all(axis=0)
+        return _everywhere(valid)
 
-    def _is_warped(self, file: RasterFile) -> bool:
-        return not same_grid(file.geobox, self.geobox)
+    @cached_property
+    def _warped(self) -> tuple[bool, ...]:
+        """For each file, whether it is on another grid."""
+        return tuple(not same_grid(file.geobox, self.geobox) for file in self.files)
 
 
 def read_bands(
@@ -116,14 +121,20 @@ def read_bands(
         f"of band {', '.join(str(header.index) for header in headers)}"
     )
     area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
-    with reading(file.path, what) as dataset:
+    with reading(file.path, name=file.name, what=what) as dataset:
         dataset.read([header.index for header in headers], window=area, out=out)
         valid = np.empty(out.shape, dtype=np.bool_)
-        for numbers, measured, header in zip(out, valid, headers, strict=True):
-            _measured(numbers, header.nodata, measured)
+        for channel, header in enumerate(headers):
+            _measured(out[channel], header.nodata, valid[channel])
             if header.has_mask:
-                measured &= dataset.read_masks(header.index, window=area) != 0
+                valid[channel] &= dataset.read_masks(header.index, window=area) != 0
     return valid
+
+
+def _everywhere(valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Valid in every band: (C, H, W) to (H, W)."""
+    both: npt.NDArray[np.bool_] = np.logical_and.reduce(valid)
+    return both
 
 
 def _measured(numbers: npt.NDArray[Any], nodata: float | None, out: npt.NDArray[np.bool_]) -> None:

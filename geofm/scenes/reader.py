@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geofm.bands import LEVEL_NAMES, Level, band_indexes
 from geofm.errors import SceneError
-from geofm.scenes.ground import crs_name, footprint, ground_resolution
+from geofm.scenes.ground import crop, crs_name, footprint, ground_resolution
 from geofm.scenes.window import Window
 
 Bools = npt.NDArray[np.bool_]
@@ -178,7 +178,7 @@ class Scene:
             values=values,
             valid=stored.valid,
             masked=stored.masked,
-            geobox=self.geobox[window.slices],
+            geobox=crop(self.geobox, window),
             bands=chosen.bands,
             dates=chosen.dates,
         )
@@ -266,9 +266,8 @@ class Scene:
         return f"{west:.4f}, {south:.4f} to {east:.4f}, {north:.4f} (longitude, latitude)"
 
     def _files_text(self) -> str:
-        return ", ".join(self.paths[:3]) + (
-            f" and {n} more" if (n := len(self.paths) - 3) > 0 else ""
-        )
+        names = [path.rpartition("/")[2] for path in self.paths]
+        return ", ".join(names if len(names) <= 3 else [*names[:2], f"… {names[-1]}"])
 
 
 @dataclass(frozen=True, slots=True)

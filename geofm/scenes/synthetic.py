@@ -1,7 +1,8 @@
 """Seeded scenes with known truth: water among land, smooth enough to learn, quick to write."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from affine import Affine
 from rasterio.windows import Window as RasterWindow
 
 from geofm.bands import SENSORS, Level
+from geofm.scenes.handles import borrow, expect_no_georeference
 from geofm.scenes.open import LEVEL_TAG
 from geofm.scenes.stack import DATES_TAG
 from geofm.tasks import IGNORE, SHARED_BANDS
@@ -52,7 +54,7 @@ def make_scene(
     Args:
         path: a GeoTIFF, overwritten.
         height, width: pixels.
-        dates: acquisition dates, a month apart from 2020-01-01.
+        dates: how many, a month apart from 2020-01-01.
         transform: of the grid; 10 m north-up when None.
         nodata: the declared fill; None declares none.
         nodata_corner: fill a corner of up to a fifth of each side, bottom right.
@@ -63,16 +65,15 @@ def make_scene(
         ``path``.
     """
     path = Path(path)
-    days = [f"{2020 + month // 12}-{month % 12 + 1:02d}-01" for month in range(dates)]
-    profile = _profile(height, width, len(bands) * dates, dtype, crs, transform, nodata)
-    with rasterio.open(
-        path, "w", **profile, **_layout(block), compress=compress, interleave=interleave
-    ) as file:
-        _describe(file, bands, days, scale, offset, level)
+    with _new_tiff(
+        path, height=height, width=width, count=len(bands) * dates, dtype=dtype, nodata=nodata,
+        crs=crs, transform=transform, block=block, compress=compress, interleave=interleave,
+    ) as file:  # fmt: skip
+        _describe(file, bands, dates, scale=scale, offset=offset, level=level)
         for row in range(0, height, _STRIP):
             rows = np.arange(row, min(row + _STRIP, height))
             reflectance = _reflectance(rows, np.arange(width), bands, dates, seed)
-            numbers = _stored(reflectance, dtype, scale, offset, nodata)
+            numbers = _stored(reflectance, dtype, scale=scale, offset=offset, nodata=nodata)
             if nodata_corner and nodata is not None:
                 corner_rows = rows >= height - height // 5
                 numbers[:, corner_rows, width - width // 5 :] = nodata
@@ -83,13 +84,15 @@ def make_scene(
 def make_labels(path: str | Path, scene_path: str | Path, *, seed: int = 0) -> Path:
     """Write the truth of a `make_scene` file as a label raster: 1 water, 0 not, 255 no data."""
     path = Path(path)
-    with rasterio.open(scene_path) as scene:
+    with borrow(str(scene_path)) as scene:
         codes = water_truth(scene.height, scene.width, seed=seed).astype(np.uint8)
         codes[scene.read_masks(1) == 0] = IGNORE
-        profile = _profile(
-            scene.height, scene.width, 1, "uint8", scene.crs, scene.transform, IGNORE
-        )
-    with rasterio.open(path, "w", **profile, **_layout(256), compress="deflate") as file:
+        crs, transform = scene.crs, scene.transform
+    height, width = codes.shape
+    with _new_tiff(
+        path, height=height, width=width, count=1, dtype="uint8", nodata=IGNORE,
+        crs=crs, transform=transform if crs else None, block=256, compress="deflate",
+    ) as file:  # fmt: skip
         file.write(codes, 1)
     return path
 
@@ -117,15 +120,16 @@ def make_big_scene(
         ``path``.
     """
     path = Path(path)
-    days = [f"{2020 + month // 12}-{month % 12 + 1:02d}-01" for month in range(dates)]
-    profile = _profile(height, width, len(bands) * dates, dtype, crs, None, 0)
-    side = np.arange(block)
-    numbers = _stored(_reflectance(side, side, bands, dates, seed), dtype, 1e-4, 0.0, 0)
-    with rasterio.open(
-        path, "w", **profile, **_layout(block), compress=compress, interleave="pixel",
+    side, scale = np.arange(block), 1e-4
+    numbers = _stored(
+        _reflectance(side, side, bands, dates, seed), dtype, scale=scale, offset=0, nodata=0
+    )
+    with _new_tiff(
+        path, height=height, width=width, count=len(numbers), dtype=dtype, nodata=0, crs=crs,
+        transform=None, block=block, compress=compress, interleave="pixel",
         SPARSE_OK=True, BIGTIFF="NO",
     ) as file:  # fmt: skip
-        _describe(file, bands, days, 1e-4, 0.0, "surface")
+        _describe(file, bands, dates, scale=scale, offset=0, level="surface")
         file.write(
             numbers[:, :height, :width],
             window=RasterWindow(0, 0, min(block, width), min(block, height)),
@@ -151,44 +155,40 @@ def _repeat_first_tile(path: Path) -> None:
         tag, kind = numbers(at, 2, "<u2")
         count, place = (int(number) for number in numbers(at + 4, 2, "<u4"))
         if tag in {324, 325} and count > 1:
-            # TIFF types 3 and 4 are 16 and 32 bits wide.
-            entries = numbers(place, count, {3: "<u2", 4: "<u4"}[int(kind)])
+            # TIFF types 3 and 4 are 16 and 32 bits wide; four bytes fit into the entry itself.
+            width = {3: 2, 4: 4}[int(kind)]
+            entries = numbers(place if count * width > 4 else at + 8, count, f"<u{width}")
             entries[:] = entries[0]
     file.flush()
 
 
-def _profile(
-    height: int,
-    width: int,
-    count: int,
-    dtype: str,
-    crs: Any,
-    transform: Affine | None,
-    nodata: float | None,
-) -> dict[str, Any]:
-    grid = transform or Affine(10, 0, 500_000, 0, -10, 5_900_000)
-    return {
-        "driver": "GTiff",
-        "height": height,
-        "width": width,
-        "count": count,
-        "dtype": dtype,
-        "nodata": nodata,
-        **({"crs": crs} if crs else {}),
-        **({"transform": grid} if crs or transform else {}),
-    }
+@contextmanager
+def _new_tiff(
+    path: Path, *, crs: Any, transform: Affine | None, block: int, **profile: Any
+) -> Iterator[Any]:
+    """A tiled GeoTIFF to write into; without a CRS and a transform, without a georeference."""
+    expect_no_georeference()
+    if crs:
+        transform = transform or Affine(10, 0, 500_000, 0, -10, 5_900_000)
+    grid = {"crs": crs, "transform": transform} if transform else {}
+    with rasterio.open(
+        path, "w", driver="GTiff", tiled=True, blockxsize=block, blockysize=block,
+        **grid, **profile,
+    ) as file:  # fmt: skip
+        yield file
 
 
-def _layout(block: int) -> dict[str, Any]:
-    return {"tiled": True, "blockxsize": block, "blockysize": block}
+def _days(dates: int) -> list[str]:
+    """The first of each month from 2020 on."""
+    return [f"{2020 + month // 12}-{month % 12 + 1:02d}-01" for month in range(dates)]
 
 
 def _describe(
-    file: Any, bands: Sequence[str], days: Sequence[str], scale: float, offset: float, level: Level
+    file: Any, bands: Sequence[str], dates: int, *, scale: float, offset: float, level: Level
 ) -> None:
     """Band names, units and level as geofm reads them back."""
-    count = len(bands) * len(days)
-    file.descriptions = tuple(bands) * len(days)
+    count, days = len(bands) * dates, _days(dates)
+    file.descriptions = tuple(bands) * dates
     file.scales, file.offsets = (scale,) * count, (offset,) * count
     # GDAL keeps no tag for scale 1; this one says it in words.
     units = {"scale_factor": "1"} if (scale, offset) == (1, 0) else {}
@@ -236,16 +236,17 @@ def _center(name: str) -> float:
 def _stored(
     reflectance: npt.NDArray[np.float32],
     dtype: str,
+    *,
     scale: float,
     offset: float,
     nodata: float | None,
 ) -> npt.NDArray[Any]:
     """Reflectance as stored numbers, none of which is the fill."""
-    numbers = (reflectance - offset) / scale
+    numbers: npt.NDArray[Any] = (reflectance - offset) / scale
     if np.dtype(dtype).kind == "f":
         return numbers.astype(dtype)
     limits = np.iinfo(dtype)
-    whole = np.clip(np.rint(numbers), limits.min, limits.max).astype(dtype)
+    whole: npt.NDArray[Any] = np.clip(np.rint(numbers), limits.min, limits.max).astype(dtype)
     if nodata is not None:
         whole[whole == nodata] += 1
     return whole
