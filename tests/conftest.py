@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from geofm.tasks import SHARED_BANDS
+
+# Laws are about results: a busy machine must not fail one for its time.
+settings.register_profile("geofm", deadline=None)
+settings.load_profile("geofm")
 
 REPOSITORY = Path(__file__).parent.parent
 

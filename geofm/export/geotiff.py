@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import rasterio
 from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError  # what GDAL's copy raises has no public name
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy
@@ -73,7 +74,7 @@ def write_cog(raw: Path, layer: RawLayer, geobox: GeoBox, out: Path) -> None:
                 BIGTIFF="IF_SAFER",
                 NUM_THREADS="ALL_CPUS",
             )
-    except (RasterioError, OSError) as error:
+    except (CPLE_BaseError, RasterioError, OSError) as error:
         raise OutputError(
             f"cannot write {out.name} ({str(error).splitlines()[0]}); "
             "free some space or choose another folder, then go on with --resume"

@@ -70,7 +70,7 @@ class WindowPlan:
         edge, where the encoder sees least around it, fades out instead of ending.
         """
         distance = np.minimum(np.arange(self.size) + 0.5, self.size - np.arange(self.size) - 0.5)
-        ramp = np.clip(distance / max(self.overlap, 1), 0, 1)
+        ramp = np.clip(distance / self.overlap, 0, 1) if self.overlap else np.ones(self.size)
         return np.asarray(np.sin(ramp * np.pi / 2) ** 2, np.float32)
 
     @cached_property

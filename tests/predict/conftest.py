@@ -1,6 +1,6 @@
 """Small models with fixed random weights, and rasters of any shape, for the mapping tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,15 @@ from geofm.tasks import MapClass
 
 TinyModel = Callable[..., TrainedModel]
 WriteRaster = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small wait for threads longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +55,9 @@ def tiny_model() -> TinyModel:
             ),
             HeadConfig(kind=head, classes=classes, depths=(1,), channels=16),
         ).eval()
-        with torch.no_grad():  # larger than at the start of training: margins on both sides
+        with torch.no_grad():  # logits of a trained model's size: margins of every kind
             for parameter in segmenter.head.parameters():
-                parameter.mul_(4)
+                parameter.mul_(1.6)
         return TrainedModel(
             segmenter=segmenter,
             contract=PixelContract(

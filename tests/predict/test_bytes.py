@@ -62,7 +62,7 @@ def test_any_layout_gives_the_same_bytes_and_seam_score(
 
 def test_any_memory_ceiling_gives_the_same_files(tiny_model, write_raster, dn_of, tmp_path):
     model = tiny_model(classes=200)
-    scene = open_scene(write_raster(dn_of(40, 9_000), block=16))
+    scene = open_scene(write_raster(dn_of(24, 6_000), block=16))
     outputs, layouts = [], set()
     for memory in (2**30, 400 * 2**20, 430 * 2**20):
         folder = tmp_path / str(memory)
@@ -97,7 +97,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_twenty_kills_and_resumes_end_in_the_same_bytes(tiny_model, write_raster, dn_of, tmp_path):
     """SIGKILL at random moments, from start-up to the last rename."""
     model = tiny_model()
-    scene = open_scene(write_raster(dn_of(1500, 1100), block=64))
+    scene = open_scene(write_raster(dn_of(700, 500), block=64))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()

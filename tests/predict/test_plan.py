@@ -67,7 +67,7 @@ def test_pieces_cover_a_block_once(height, width, classes):
     width=st.integers(1, 200_000),
     classes=st.integers(2, 253),
     pixel=st.integers(3, 400),
-    gib=st.floats(0.75, 16),
+    gib=st.floats(1.5, 16),
 )
 def test_the_layout_keeps_its_buffers_below_the_ceiling(width, classes, pixel, gib):
     plan = WindowPlan(50_000, width, size=224, overlap=56)
