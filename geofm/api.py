@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from odc.geo.xr import xr_coords
 
 from geofm.contract import PixelContract
 from geofm.info.models import model_rows
@@ -283,7 +282,9 @@ def _dataset(model: Model, scene: Scene, arrays: MapArrays) -> xr.Dataset:
         "classes": (dims, arrays.classes, flags),
         "confidence": (dims, _amount(arrays.confidence, 1), {"units": "percent"}),
     }
-    coords: dict[Any, Any] = dict(xr_coords(scene.geobox))
+    # The scene's own coordinates: x, y and the CRS, which .odc and .rio understand.
+    grid = scene.to_xarray().isel(time=0, band=0, drop=True).coords
+    coords: dict[Any, Any] = dict(grid)
     if arrays.probabilities is not None:
         found["probabilities"] = (("class", *dims), _amount(arrays.probabilities, 0.004), {})
         coords["class"] = [kind.name for kind in model.classes]

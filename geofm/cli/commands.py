@@ -130,7 +130,9 @@ def _finetune(flags: Namespace, style: Style) -> Result:
 
 def _map(flags: Namespace, words: list[str], style: Style) -> Result:
     from geofm import api
+    from geofm.predict.publish import check_output
 
+    check_output(Path(flags.output), resume=flags.resume, overwrite=flags.overwrite)
     model = api.load_model(flags.model)
     scene = api.open_scene(
         flags.scenes[0] if len(flags.scenes) == 1 else flags.scenes, **_reading(flags)

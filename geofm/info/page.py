@@ -61,8 +61,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def share_text(share: float) -> str:
-    """A share of the whole, 0 to 1, in percent; a trace is not shown as nothing."""
-    return f"{share:.1%}" if share >= 0.001 or share == 0 else "< 0.1%"
+    """A share of the whole, 0 to 1, in percent; a trace is neither nothing nor all.
+
+    >>> share_text(0.25), share_text(0.0001), share_text(0.9999), share_text(1)
+    ('25.0%', '< 0.1%', '> 99.9%', '100.0%')
+    """
+    if 0 < share < 0.001:
+        return "< 0.1%"
+    return "> 99.9%" if 0.999 < share < 1 else f"{share:.1%}"
 
 
 def degrees_text(value: float, letters: str) -> str:
