@@ -26,8 +26,7 @@ class HeadConfig:
         kind: ``"linear"``, one matrix a token; ``"fcn"``, a few convolutions.
         classes: K.
         depths: encoder blocks whose maps it reads, from 0, ascending.
-        channels: width of ``fcn`` on the token grid; a quarter of it on the
-            pixels, so a multiple of 4.
+        channels: width of ``fcn`` on the token grid.
 
     Raises:
         ModelError: numbers out of range.
@@ -45,10 +44,8 @@ class HeadConfig:
             raise ModelError(
                 f"head: depths are {self.depths}; name at least one block, from 0, ascending"
             )
-        if self.channels % 4 or not 4 <= self.channels <= 4096:
-            raise ModelError(
-                f"head: channels is {self.channels}; it can be a multiple of 4, up to 4096"
-            )
+        if not 1 <= self.channels <= 4096:
+            raise ModelError(f"head: channels is {self.channels}; it can be 1 to 4096")
 
 
 def build_head(config: HeadConfig, encoder: EncoderConfig) -> nn.Module:
@@ -99,7 +96,8 @@ class FcnHead(nn.Module):
 
     def __init__(self, config: HeadConfig, encoder: EncoderConfig) -> None:
         super().__init__()
-        width, fine = config.channels, config.channels // 4
+        # 16 is the least that tells the four pixels of a cell apart.
+        width, fine = config.channels, max(16, config.channels // 4)
         # An odd patch has no cells of two pixels; its cells are pixels.
         self.cell = 2 if encoder.patch_size % 2 == 0 else 1
         self.cells = encoder.patch_size // self.cell

@@ -155,11 +155,11 @@ def rebuilt_loss(
         if i in visible or not seen[i]:
             continue
         target = cube.transpose(0, 2, 3, 1).ravel()
-        known = known.transpose(0, 2, 3, 1).ravel() > 0
+        scored = known.transpose(0, 2, 3, 1).ravel() > 0
         if options.norm_pix_loss:
-            target = (target - target[known].mean()) / math.sqrt(target[known].var(ddof=1) + 1e-6)
-        total += float(((y[1 + i] - target)[known] ** 2).sum())
-        numbers += int(known.sum())
+            target = (target - target[scored].mean()) / math.sqrt(target[scored].var(ddof=1) + 1e-6)
+        total += float(((y[1 + i] - target)[scored] ** 2).sum())
+        numbers += int(scored.sum())
     return total, numbers
 
 

@@ -6,6 +6,7 @@ import torch
 from geofm.errors import ModelError
 from geofm.model.encoder import EncoderConfig
 from geofm.model.heads import HeadConfig
+from geofm.model.losses import cross_entropy
 from geofm.model.segmenter import Segmenter, build_segmenter
 
 ENCODER: dict[str, Any] = {
@@ -16,6 +17,9 @@ ENCODER: dict[str, Any] = {
     "depth": 2,
     "num_heads": 2,
 }
+
+
+LARGER = {"patch_size": 16, "image_size": 64, "embed_dim": 192, "num_heads": 3, "dates": 2}
 
 
 def segmenter(kind: str, *, classes: int = 3, **encoder: Any) -> Segmenter:
@@ -42,12 +46,8 @@ def test_every_pixel_gets_a_logit_a_class(
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kind", ["linear", "fcn"])
-@pytest.mark.parametrize(
-    "shape",
-    [{}, {"patch_size": 16, "image_size": 64, "embed_dim": 192, "num_heads": 3, "dates": 2}],
-)
+@pytest.mark.parametrize(("threads", "shape"), [(1, {}), (1, LARGER), (2, LARGER)])
 def test_a_sample_has_the_same_bits_in_any_slot_beside_any_others(
     shape: dict[str, int], kind: str, threads: int
 ) -> None:
@@ -56,51 +56,43 @@ def test_a_sample_has_the_same_bits_in_any_slot_beside_any_others(
     config = net.encoder.config
     side = config.image_size
     sample = torch.randn(config.dates, 3, side, side)
-    for batch in (2, 3, 5):
-        with torch.inference_mode():
-            seen = [
-                net(
-                    torch.randn(batch, config.dates, 3, side, side).index_copy(
-                        0, torch.tensor([slot]), sample[None]
-                    )
-                )[slot]
-                for slot in range(batch)
-            ]
+    for batch in (2, 5):
+        seen = []
+        for slot in range(batch):
+            x = torch.randn(batch, config.dates, 3, side, side)
+            x[slot] = sample
+            with torch.inference_mode():
+                seen.append(net(x)[slot])
         assert all(torch.equal(seen[0], other) for other in seen[1:]), batch
 
 
-@pytest.mark.parametrize("kind", ["linear", "fcn"])
-def test_forward_is_one_graph(kind: str) -> None:
-    net = segmenter(kind)
-    x = torch.randn(2, 1, 3, 24, 24)
+def test_forward_is_one_graph_at_any_size() -> None:
+    net = segmenter("fcn")
+    x = torch.randn(2, 1, 3, 16, 40)
     with torch.inference_mode():
         assert torch.equal(torch.compile(net, backend="eager", fullgraph=True)(x), net(x))
 
 
-def test_fcn_draws_lines_of_one_pixel() -> None:
-    net = segmenter("fcn", classes=2).train()
-    x = torch.randn(4, 1, 3, 24, 24)
-    target = (x[:, 0, 0] > x[:, 0, 1]).long()  # noise: no two neighbours alike
+def test_fcn_draws_single_pixels() -> None:
+    encoder = EncoderConfig(**ENCODER | {"depth": 1})
+    net = build_segmenter(encoder, HeadConfig(classes=2, depths=(0,)))
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2)
-    for _ in range(150):
+    for _ in range(100):
+        x = torch.randn(4, 1, 3, 24, 24)  # noise: no two neighbours alike
+        above = x[:, 0, 0] > x[:, 0, 1]
+        logits = net(x)
         optimiser.zero_grad()
-        torch.nn.functional.cross_entropy(net(x), target).backward()
+        cross_entropy(logits, above).backward()
         optimiser.step()
-    fresh = torch.randn(4, 1, 3, 24, 24)
-    right = net(fresh).argmax(1) == (fresh[:, 0, 0] > fresh[:, 0, 1])
-    assert right.float().mean() > 0.9
+    assert (logits.argmax(1) == above).float().mean() > 0.93
 
 
 def test_fcn_starts_without_a_chequerboard() -> None:
-    net = segmenter("fcn")
-    with torch.no_grad():
-        net.head.stem.weight.zero_()
-        net.head.stem.bias.zero_()
-        features = net.encoder.feature_maps(torch.randn(1, 1, 3, 24, 24), (0, 1))
-        coarse = net.head.to_cells(torch.randn(1, 16, 3, 3))
-    cells = torch.nn.functional.pixel_shuffle(coarse, 4)
-    assert torch.equal(cells, cells[..., ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3))
-    assert len(features) == 2
+    head = segmenter("fcn").head
+    with torch.inference_mode():
+        cells = torch.nn.functional.pixel_shuffle(head.to_cells(torch.randn(1, 16, 3, 3)), 4)
+    flat = cells[..., ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3)
+    torch.testing.assert_close(cells, flat)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +105,8 @@ def test_fcn_starts_without_a_chequerboard() -> None:
         ({"depths": (0, 0)}, "depths are .* ascending"),
         ({"depths": (-1,)}, "depths are .* from 0"),
         ({"depths": (2,)}, "head reads block 2; the encoder has blocks 0 to 1"),
-        ({"channels": 10}, "channels is 10; it can be a multiple of 4"),
-        ({"channels": 10**9}, "up to 4096"),
+        ({"channels": 0}, "channels is 0; it can be 1 to 4096"),
+        ({"channels": 10**9}, "channels is 1000000000; it can be 1 to 4096"),
         ({"kind": "unet"}, "unknown head 'unet'; known: linear, fcn"),
     ],
 )
