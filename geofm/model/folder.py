@@ -271,7 +271,11 @@ def _check_target(path: Path, *, overwrite: bool) -> None:
 
 
 def _publish(partial: Path, path: Path) -> None:
-    """Sync a finished folder and rename it into place."""
+    """Sync a finished folder and rename it into place.
+
+    Replacing takes two renames: killed between them, the old folder waits
+    beside the path under a hidden name that ends in ``.old``.
+    """
     for file in (*partial.iterdir(), partial):
         _sync(file)
     retired = partial.with_suffix(".old")

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from geofm.bands import check_bands
 from geofm.contract import PixelContract
 from geofm.errors import GeofmError, ModelError
 from geofm.model.encoder import EncoderConfig
@@ -29,7 +28,8 @@ Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Longitude = Annotated[float, Field(ge=-180, le=180)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
-Ring = tuple[tuple[Longitude, Latitude], ...]
+Ring = Annotated[tuple[tuple[Longitude, Latitude], ...], Field(min_length=4)]
+Rings = Annotated[tuple[Ring, ...], Field(min_length=1)]
 
 
 class Strict(BaseModel):
@@ -95,14 +95,14 @@ class Polygon(Strict):
     """A GeoJSON polygon, longitude before latitude."""
 
     type: Literal["Polygon"]
-    coordinates: tuple[Ring, ...]
+    coordinates: Rings
 
 
 class MultiPolygon(Strict):
     """GeoJSON polygons, longitude before latitude."""
 
     type: Literal["MultiPolygon"]
-    coordinates: tuple[tuple[Ring, ...], ...]
+    coordinates: Annotated[tuple[Rings, ...], Field(min_length=1)]
 
 
 Footprint = Annotated[Polygon | MultiPolygon, Field(discriminator="type")]
@@ -275,7 +275,6 @@ def check_agreement(description: Description) -> None:
     except ValueError as error:  # free facts may hold what pydantic lets pass
         raise ModelError("the provenance holds NaN or infinity; JSON has neither") from error
     contract, encoder = pixel_contract(description), encoder_config(description)
-    check_bands(contract.bands, where="pixel contract")
     for what, ours, theirs in (
         ("bands", len(contract.bands), encoder.bands),
         ("dates", contract.dates, encoder.dates),

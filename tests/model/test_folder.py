@@ -227,6 +227,10 @@ def test_diverged_weights_are_not_saved(model: TrainedModel, tmp_path: Path) -> 
             },
             r"training_footprint.Polygon.coordinates.0.0.1 is 130; input should be less than",
         ),
+        (
+            {"provenance": {"training_footprint": {"type": "MultiPolygon", "coordinates": []}}},
+            "training_footprint.MultiPolygon.coordinates is .*; tuple should have at least 1",
+        ),
         ({"classes": ()}, "0 classes; a map holds 2 to 253"),
     ],
 )
