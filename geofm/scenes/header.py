@@ -28,7 +28,7 @@ class BandHeader:
         description: the text that the writer gave, or "".
         color: GDAL's colour interpretation, such as ``"red"``.
         nodata: the declared fill, or None.
-        has_mask: GDAL keeps a mask (``.msk``, internal, alpha) for it.
+        has_mask: GDAL keeps a mask for this band alone.
         scale, offset: from its tags or the file's; None where there is no tag.
     """
 
@@ -52,6 +52,8 @@ class RasterFile:
         dtype: of the stored numbers, the widest of its bands.
         block_shape: rows and columns of a stored block.
         bands: all but alpha.
+        has_mask: GDAL keeps one mask (``.msk`` or internal) for all bands.
+        alpha: position of the alpha band, from 1; None without one.
         tags: of the dataset.
     """
 
@@ -61,6 +63,8 @@ class RasterFile:
     dtype: np.dtype[Any]
     block_shape: tuple[int, int]
     bands: tuple[BandHeader, ...]
+    has_mask: bool
+    alpha: int | None
     tags: Mapping[str, str]
 
 
@@ -94,27 +98,33 @@ def _read(path: str, name: str, dataset: Any) -> RasterFile:
             "convert it to reflectance first"
         )
     _check_whole(path, name, dataset)
-    alphas = [i for i, color in enumerate(dataset.colorinterp) if color is ColorInterp.alpha]
+    colors = list(dataset.colorinterp)
+    alpha = colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None
+    flags = dataset.mask_flag_enums[0]
     return RasterFile(
         path=path,
         name=name,
         geobox=GeoBox(dataset.shape, dataset.transform, dataset.crs and dataset.crs.to_string()),
         dtype=dtype,
         block_shape=tuple(dataset.block_shapes[0]),
-        bands=tuple(_band(dataset, i) for i in range(dataset.count) if i not in alphas),
+        bands=tuple(
+            _band(dataset, at) for at, color in enumerate(colors) if color is not ColorInterp.alpha
+        ),
+        # GDAL takes alpha for a mask among two or four bands only, so it is read apart.
+        has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+        alpha=alpha,
         tags=dataset.tags(),
     )
 
 
 def _band(dataset: Any, position: int) -> BandHeader:
     scale, offset = _units(dataset, position)
-    flags = dataset.mask_flag_enums[position]
     return BandHeader(
         index=position + 1,
         description=dataset.descriptions[position] or "",
         color=dataset.colorinterp[position].name,
         nodata=dataset.nodatavals[position],
-        has_mask=MaskFlags.per_dataset in flags or MaskFlags.alpha in flags,
+        has_mask=not dataset.mask_flag_enums[position],
         scale=scale,
         offset=offset,
     )

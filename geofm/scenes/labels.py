@@ -16,7 +16,7 @@ from geofm.errors import GridError, LabelError
 from geofm.scenes.ground import apply, crop
 from geofm.scenes.header import RasterFile, read_header
 from geofm.scenes.rasters import read_bands
-from geofm.scenes.warp import same_grid, source_window, warp_nearest
+from geofm.scenes.warp import blocks_under, same_grid, source_window, warp_nearest
 from geofm.scenes.window import Window
 from geofm.tasks import IGNORE, MAX_CLASSES
 
@@ -93,16 +93,22 @@ class _Raster:
     classes: Mapping[int, int] | None
 
     def read(self, window: Window, geobox: GeoBox) -> Codes:
-        target = crop(geobox, window)
         if same_grid(self.file.geobox, geobox):
             return self._codes(window)
+        out = np.empty((window.height, window.width), dtype=np.uint8)
+        for block, here, there in blocks_under(window, geobox):
+            out[here] = self._warp_block(crop(geobox, block))[there]
+        return out
+
+    def _warp_block(self, target: GeoBox) -> Codes:
         part = source_window(self.file.geobox, target)
         if part is None:
-            return np.full((window.height, window.width), IGNORE, dtype=np.uint8)
+            return np.full(target.shape, IGNORE, dtype=np.uint8)
         source = crop(self.file.geobox, part)
-        codes = self._codes(part)[None]
-        warped: Codes = warp_nearest(codes, source=source, target=target, fill=IGNORE)[0]
-        return warped
+        codes: Codes = warp_nearest(
+            self._codes(part)[None], source=source, target=target, fill=IGNORE
+        )[0]
+        return codes
 
     def _codes(self, window: Window) -> Codes:
         """Class codes on the file's own grid."""

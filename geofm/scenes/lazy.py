@@ -26,8 +26,8 @@ def to_xarray(scene: Scene) -> xr.DataArray:
     data = indexing.LazilyIndexedArray(_SceneArray(scene))
     attrs = {"level": scene.level, "units": "reflectance", "scene": scene.id}
     variable = xr.Variable(dims, data, attrs, fastpath=True)
-    variable.encoding["grid_mapping"] = _CRS_COORD
     array = xr.DataArray(variable, coords=coords, name="reflectance")
+    array.encoding["grid_mapping"] = _CRS_COORD
     if find_spec("dask") is None:
         return array
     rows, cols = scene.block_shape

@@ -14,11 +14,16 @@ from geofm.scenes.ground import crop
 from geofm.scenes.handles import reading
 from geofm.scenes.header import BandHeader, RasterFile
 from geofm.scenes.reader import StoredPixels
-from geofm.scenes.warp import kernel_ratios, same_grid, source_window, warp
+from geofm.scenes.warp import (
+    WARP_BLOCK,
+    blocks_under,
+    kernel_ratios,
+    same_grid,
+    source_window,
+    warp,
+)
 from geofm.scenes.window import Window
 
-# Of a warped scene, which has no stored blocks of its own.
-_WARPED_BLOCK = (512, 512)
 # The share by which GDAL, too, lets a float differ from a declared fill (two units in the last
 # place): writers round fills such as -3.4e38 in different ways.
 _FILL_TOLERANCE = 4 * float(np.finfo(np.float32).eps)
@@ -60,7 +65,7 @@ class RasterSource:
     def block_shape(self) -> tuple[int, int]:
         """Of the first file that is read as it is."""
         pairs = zip(self.files, self._warped, strict=True)
-        return next((file.block_shape for file, warped in pairs if not warped), _WARPED_BLOCK)
+        return next((file.block_shape for file, warped in pairs if not warped), WARP_BLOCK)
 
     def read(self, window: Window, dates: Sequence[int], bands: Sequence[int]) -> StoredPixels:
         """Read a window: one call a file, of the bands wanted only."""
@@ -85,22 +90,28 @@ class RasterSource:
         file = self.files[number]
         if not self._warped[number]:
             return _everywhere(read_bands(file, headers, window, out))
-        target = crop(self.geobox, window)
+        valid = np.empty(out.shape[1:], dtype=np.bool_)
+        for block, here, there in blocks_under(window, self.geobox):
+            numbers, measured = self._warp_block(file, headers, block)
+            out[:, *here], valid[here] = numbers[:, *there], measured[there]
+        return valid
+
+    def _warp_block(
+        self, file: RasterFile, headers: list[BandHeader], block: Window
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Numbers (C, H, W) and validity (H, W) of a block of the scene's grid."""
+        target = crop(self.geobox, block)
         ratios = kernel_ratios(file.geobox, self.geobox)
         part = source_window(file.geobox, target, ratios=ratios)
         if part is None:
-            out[:] = 0
-            return np.zeros(out.shape[1:], dtype=np.bool_)
+            shape = (block.height, block.width)
+            return np.zeros((len(headers), *shape), np.float32), np.zeros(shape, np.bool_)
         stored = np.empty((len(headers), part.height, part.width), dtype=file.dtype)
         measured = read_bands(file, headers, part, stored)
-        out[:], valid = warp(
-            stored,
-            measured,
-            source=crop(file.geobox, part),
-            target=target,
-            ratios=ratios,
+        numbers, valid = warp(
+            stored, measured, source=crop(file.geobox, part), target=target, ratios=ratios
         )
-        return _everywhere(valid)
+        return numbers, _everywhere(valid)
 
     @cached_property
     def _warped(self) -> tuple[bool, ...]:
@@ -128,6 +139,10 @@ def read_bands(
             _measured(out[channel], header.nodata, valid[channel])
             if header.has_mask:
                 valid[channel] &= dataset.read_masks(header.index, window=area) != 0
+        if file.has_mask:
+            valid &= dataset.read_masks(1, window=area) != 0
+        if file.alpha is not None:
+            valid &= dataset.read(file.alpha, window=area) != 0
     return valid
 
 

@@ -19,8 +19,8 @@ _MAX_MEDIAN = 2.0
 _MIN_MEDIAN = -0.08
 # The darkest water is above this in its brightest band.
 _MIN_BRIGHT = 5e-4
-# Looked at: some blocks, spread over the scene, until enough pixels are valid.
-_MAX_BLOCKS, _BLOCK_SIDE, _ENOUGH = 12, 256, 4096
+# Looked at: parts of some blocks, spread over the scene, until enough pixels are valid.
+_MAX_BLOCKS, _BLOCK_SIDE, _ENOUGH = 12, 64, 3 * 64 * 64
 
 Floats = npt.NDArray[np.float32]
 

@@ -1,12 +1,13 @@
 """A raster onto another grid: GDAL's own warp, the same for whichever window is asked.
 
-GDAL's warper decides two things by the window it is given: how far its
-coordinates may be interpolated, and how wide its kernel is. Both are fixed here
-(exact coordinates, kernel width from the whole grids), so a pixel has one value
-whatever the block it is read in.
+GDAL's warper takes from the window it is given how it interpolates coordinates
+and how wide its kernel is, so its numbers change, a little, with the window.
+Here the target grid is made of fixed blocks, each warped as a whole, with a
+kernel for the whole grids: a pixel has one value however it is read.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from geofm.errors import GridError
 from geofm.scenes.ground import apply
 from geofm.scenes.window import Window
 
+WARP_BLOCK = (256, 256)
+"""Rows and columns of the blocks in which a grid is warped."""
+
 _POINTS_A_SIDE = 21
 # Pixels: two grids that differ by less are one grid, written with rounding.
 _SAME = 1e-3
@@ -34,6 +38,26 @@ def same_grid(a: GeoBox, b: GeoBox) -> bool:
     corners = np.array([(0, 0, width, width), (0, height, 0, height)], dtype=np.float64)
     there = apply(~b.affine, *apply(a.affine, *corners))
     return bool(np.abs(np.array(there) - corners).max() < _SAME)
+
+
+Slices = tuple[slice, slice]
+
+
+def blocks_under(window: Window, geobox: GeoBox) -> Iterator[tuple[Window, Slices, Slices]]:
+    """The blocks that a window touches; where each lies in the window, and which part of it."""
+    height, width = WARP_BLOCK
+    for row in range(window.row // height * height, window.stop_row, height):
+        for col in range(window.col // width * width, window.stop_col, width):
+            block = Window(row, col, height, width).clip(*geobox.shape)
+            yield block, _shared(window, block), _shared(block, window)
+
+
+def _shared(window: Window, other: Window) -> Slices:
+    """Rows and columns of ``window``, counted from its corner, that ``other`` has too."""
+    return (
+        slice(max(other.row - window.row, 0), min(other.stop_row, window.stop_row) - window.row),
+        slice(max(other.col - window.col, 0), min(other.stop_col, window.stop_col) - window.col),
+    )
 
 
 def source_window(
@@ -163,7 +187,7 @@ def _padded(positions: npt.NDArray[np.float64], ratio: float) -> tuple[int, int]
 
 
 def _grids(source: GeoBox, target: GeoBox) -> dict[str, Any]:
-    """What `reproject` needs to know; tolerance 0 asks for exact coordinates."""
+    """What `reproject` needs to know of two grids."""
     # Two grids without a CRS share one by agreement; any projected one serves.
     crs = source.crs or "EPSG:3857"
     return {
@@ -171,5 +195,4 @@ def _grids(source: GeoBox, target: GeoBox) -> dict[str, Any]:
         "src_crs": str(crs),
         "dst_transform": target.affine,
         "dst_crs": str(target.crs or crs),
-        "tolerance": 0,
     }
