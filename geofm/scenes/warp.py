@@ -15,17 +15,21 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
-from rasterio.warp import reproject
+from rasterio.io import MemoryFile
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as transform_points
 
 from geofm.errors import GridError
 from geofm.scenes.ground import apply
+from geofm.scenes.handles import expect_no_georeference
 from geofm.scenes.window import Window
 
 WARP_BLOCK = (256, 256)
 """Rows and columns of the blocks in which a grid is warped."""
 
 _POINTS_A_SIDE = 21
+# Pixels of error that GDAL may leave in coordinates; it takes 0 for a mistake.
+_TOLERANCE = 1e-9
 # Pixels: two grids that differ by less are one grid, written with rounding.
 _SAME = 1e-3
 
@@ -120,17 +124,16 @@ def warp(
         (C, H, W) float32 and (C, H, W) bool on ``target``.
     """
     known = np.where(valid, numbers, np.nan).astype(np.float32)
-    values = np.full((len(numbers), *target.shape), np.nan, dtype=np.float32)
     y_ratio, x_ratio = ratios
-    reproject(
+    values = _gdal_warp(
         known,
-        values,
-        **_grids(source, target),
-        src_nodata=np.nan,
-        dst_nodata=np.nan,
+        source=source,
+        target=target,
+        fill=np.nan,
         resampling=Resampling.bilinear,
         XSCALE=x_ratio,
         YSCALE=y_ratio,
+        # Each band has holes of its own.
         UNIFIED_SRC_NODATA="NO",
     )
     under = warp_nearest(valid.astype(np.uint8), source=source, target=target, fill=0) == 1
@@ -148,14 +151,41 @@ def warp_nearest(
     Returns:
         (C, H, W) on ``target``, same dtype.
     """
-    out = np.full((len(codes), *target.shape), fill, dtype=codes.dtype)
-    reproject(
-        codes,
-        out,
-        **_grids(source, target),
-        init_dest_nodata=False,
-        resampling=Resampling.nearest,
-    )
+    return _gdal_warp(codes, source=source, target=target, fill=fill, resampling=Resampling.nearest)
+
+
+def _gdal_warp(
+    array: npt.NDArray[Any], *, source: GeoBox, target: GeoBox, fill: float, **options: Any
+) -> npt.NDArray[Any]:
+    """Warp (C, h, w) to (C, H, W); ``fill`` is no measurement, before and after.
+
+    Not `rasterio.warp.reproject`, which interpolates coordinates to an eighth of
+    a pixel whatever it is told.
+    """
+    count, height, width = array.shape
+    expect_no_georeference()
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", count=count, height=height, width=width, dtype=array.dtype
+        ) as file:
+            file.write(array)
+        with (
+            memory.open() as file,
+            WarpedVRT(
+                file,
+                src_crs=str(source.crs),
+                src_transform=source.affine,
+                src_nodata=fill,
+                crs=str(target.crs),
+                transform=target.affine,
+                height=target.height,
+                width=target.width,
+                nodata=fill,
+                tolerance=_TOLERANCE,
+                **options,
+            ) as warped,
+        ):
+            out: npt.NDArray[Any] = warped.read()
     return out
 
 
@@ -184,15 +214,3 @@ def _padded(positions: npt.NDArray[np.float64], ratio: float) -> tuple[int, int]
     low, high = positions.min(), positions.max()
     pad = math.ceil(1 / min(ratio, 1.0)) + 2 + math.ceil(0.02 * (high - low))
     return math.floor(low) - pad, math.ceil(high) + pad
-
-
-def _grids(source: GeoBox, target: GeoBox) -> dict[str, Any]:
-    """What `reproject` needs to know of two grids."""
-    # Two grids without a CRS share one by agreement; any projected one serves.
-    crs = source.crs or "EPSG:3857"
-    return {
-        "src_transform": source.affine,
-        "src_crs": str(crs),
-        "dst_transform": target.affine,
-        "dst_crs": str(target.crs or crs),
-    }
