@@ -47,47 +47,64 @@ class Sample(NamedTuple):
     index: Tensor
 
 
+class Spot(NamedTuple):
+    """Where samples may have their centre, and how often.
+
+    Attributes:
+        area: its number.
+        place: the window of the area that a sample stays in.
+        window: of the centre, inside ``place``.
+        weight: 0 or more.
+    """
+
+    area: int
+    place: Window
+    window: Window
+    weight: float
+
+
 class TileDataset(Dataset[Sample]):
     """Random square windows of areas, flipped and turned.
 
-    A window of an area is drawn by weight, then a place inside it. A window
-    shorter than a sample is padded with invalid pixels.
+    A spot is drawn by weight, a pixel inside it, and a window around that,
+    moved into the spot's place where it reaches out. A place shorter than a
+    sample is padded with invalid pixels.
 
     Args:
         areas: where samples may lie; pixels outside are never read.
+        spots: where their centres may lie, as `valid_spots` or `label_spots` give.
         size: side of a sample, pixels.
         length: number of samples.
-        weights: for each area, one number for each of its windows, as
-            `BandStatistics.valid` or `label_weights` give.
         seed: of the draw.
+        light: reflectance of a sample is multiplied by ``exp(u)``, ``u`` drawn
+            from ``-light`` to ``light``: thin shadow, haze, another sun.
         cache_bytes: decoded pixels kept, at most, in this process.
 
     Raises:
-        TilingError: no window has a weight above 0.
+        TilingError: no spot has a weight above 0.
     """
 
     def __init__(
         self,
         areas: Sequence[Area],
+        spots: Sequence[Spot],
         *,
         size: int,
         length: int,
-        weights: Sequence[Sequence[float]],
         seed: int = 0,
+        light: float = 0.0,
         cache_bytes: int = 256 * 2**20,
     ) -> None:
         self.areas = tuple(areas)
+        self.spots = tuple(spot for spot in spots if spot.weight > 0)
+        if not self.spots:
+            raise TilingError("no part of the training area has pixels to learn from")
         self.size = size
         self.length = length
         self.seed = seed
-        self._places = [(a, window) for a, area in enumerate(areas) for window in area.windows]
-        flat = np.array([weight for of_area in weights for weight in of_area], np.float64)
-        if len(flat) != len(self._places) or not (flat >= 0).all() or flat.sum() <= 0:
-            raise TilingError(
-                f"{len(flat)} weights, {np.count_nonzero(flat > 0)} of them above 0, for "
-                f"{len(self._places)} windows; needed one a window, and one above 0 at least"
-            )
-        self._cumulated = np.cumsum(flat) / flat.sum()
+        self.light = light
+        weights = np.cumsum([spot.weight for spot in self.spots])
+        self._cumulated = weights / weights[-1]
         self._cache = CellCache(self.areas, limit=cache_bytes)
 
     def __len__(self) -> int:
@@ -103,8 +120,8 @@ class TileDataset(Dataset[Sample]):
             self._square(torch.from_numpy(dn.astype(np.float32)), 0, draw),
             self._square(torch.from_numpy(valid), False, draw),
             self._square(torch.from_numpy(target), IGNORE, draw),
-            torch.from_numpy(np.asarray(scene.scale, np.float32)),
-            torch.from_numpy(np.asarray(scene.offset, np.float32)),
+            torch.from_numpy(scene.scale * draw.gain),
+            torch.from_numpy(scene.offset * draw.gain),
             torch.tensor(index),
         )
 
@@ -112,11 +129,13 @@ class TileDataset(Dataset[Sample]):
         """What sample ``index`` will be; reads nothing."""
         random = np.random.default_rng([self.seed, index])
         chosen = np.searchsorted(self._cumulated, random.random(), side="right")
-        area, place = self._places[int(chosen)]
-        height, width = min(self.size, place.height), min(self.size, place.width)
-        row = place.row + int(random.integers(place.height - height + 1))
-        col = place.col + int(random.integers(place.width - width + 1))
-        return Draw(area, place, Window(row, col, height, width), int(random.integers(TURNS)))
+        area, place, spot, _ = self.spots[int(chosen)]
+        row = spot.row + int(random.integers(spot.height))
+        col = spot.col + int(random.integers(spot.width))
+        window = _around(row, col, size=self.size, place=place)
+        code = int(random.integers(TURNS))
+        gain = np.exp(random.uniform(-self.light, self.light))
+        return Draw(area, place, window, code, np.float32(gain))
 
     def _square(self, image: Tensor, fill: int, draw: "Draw") -> Tensor:
         bottom, right = self.size - draw.window.height, self.size - draw.window.width
@@ -124,49 +143,71 @@ class TileDataset(Dataset[Sample]):
 
 
 class Draw(NamedTuple):
-    """Which area, which of its windows, where inside it, and how turned."""
+    """Which area, which of its windows, where inside it, how turned, how bright."""
 
     area: int
     place: Window
     window: Window
     turn: int
+    gain: np.float32
 
 
-def label_weights(areas: Sequence[Area], *, classes: int) -> list[list[float]]:
-    """Weigh windows by their labelled pixels, each class counting the same in all.
+def _around(row: int, col: int, *, size: int, place: Window) -> Window:
+    """A window around a pixel, moved into its place, and cut to it where that is smaller."""
+    height, width = min(size, place.height), min(size, place.width)
+    return Window(
+        min(max(row - height // 2, place.row), place.stop_row - height),
+        min(max(col - width // 2, place.col), place.stop_col - width),
+        height,
+        width,
+    )
+
+
+def valid_spots(areas: Sequence[Area], valid: Sequence[Sequence[int]]) -> list[Spot]:
+    """One spot a window, weighed by its valid pixels, as `BandStatistics.valid` counts them."""
+    return [
+        Spot(number, window, window, count)
+        for number, (area, counts) in enumerate(zip(areas, valid, strict=True))
+        for window, count in zip(area.windows, counts, strict=True)
+    ]
+
+
+def label_spots(areas: Sequence[Area], *, classes: int, size: int) -> list[Spot]:
+    """Spots weighed by their labelled pixels, each class counting the same in all.
 
     A rare class would else be met as rarely as it occurs.
+
+    Args:
+        classes: number of classes, K.
+        size: side of a spot, pixels; samples of about this size show its labels.
 
     Raises:
         LabelError: an area has no labels, no pixel of any class is labelled, or
             a code is neither a class nor `IGNORE`.
     """
-    counts: list[list[Counts]] = []
-    for area in areas:
+    found: list[tuple[int, Window, Window, Counts]] = []
+    for number, area in enumerate(areas):
         if area.labels is None:
             raise LabelError(f"{area.scene.id} has no labels; give it labels or leave it out")
-        of_area = []
-        for window in area.windows:
-            total = np.zeros(classes, np.int64)
-            for cell in cells(window, size=CELL):
-                found = np.bincount(area.labels.read(cell).ravel(), minlength=256)
-                strange = np.flatnonzero(found[classes:IGNORE]) + classes
+        for place in area.windows:
+            for window in cells(place, size=size):
+                counts = np.bincount(area.labels.read(window).ravel(), minlength=IGNORE + 1)
+                strange = np.flatnonzero(counts[classes:IGNORE]) + classes
                 if len(strange):
                     raise LabelError(
                         f"{area.scene.id}: labels hold code {strange[0]}; needed 0 to "
                         f"{classes - 1}, or {IGNORE} for unlabelled; say which code means "
                         "which class"
                     )
-                total += found[:classes]
-            of_area.append(total)
-        counts.append(of_area)
-    everywhere = np.sum([count for of_area in counts for count in of_area], axis=0)
+                found.append((number, place, window, counts[:classes]))
+    everywhere = np.sum([counts for *_, counts in found], axis=0)
     if not everywhere.any():
         raise LabelError(
             "no pixel of the training area is labelled with a class; check that the labels lie "
             "on the scenes, and which of their codes mean which class"
         )
-    return [[float((c / np.maximum(everywhere, 1)).sum()) for c in of_area] for of_area in counts]
+    share = 1 / np.maximum(everywhere, 1)
+    return [Spot(*where, float(counts @ share)) for *where, counts in found]
 
 
 class Cell(NamedTuple):

@@ -1,6 +1,6 @@
 """How to train: plain frozen settings with checked ranges. Imports nothing heavy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from geofm.errors import ConfigError
@@ -84,7 +84,7 @@ class PretrainConfig(TrainingConfig):
             standard deviation (He et al. 2022).
     """
 
-    encoder: EncoderShape = EncoderShape()
+    encoder: EncoderShape = field(default_factory=EncoderShape)
     mask_ratio: float = 0.75
     decoder_dim: int = 96
     decoder_depth: int = 2
@@ -111,6 +111,8 @@ class FinetuneConfig(TrainingConfig):
         encoder_rate: learning rate of a pretrained encoder, as a share of
             ``learning_rate``; 0 freezes it.
         image_size: side of a training sample, pixels; 0 for the encoder's own.
+        light: reflectance of a sample varies by ``exp`` of up to this, up or
+            down, so that thin shadow and haze change the map less; 0 for none.
         scratch: size of the encoder, where none is given.
     """
 
@@ -120,7 +122,8 @@ class FinetuneConfig(TrainingConfig):
     depths: tuple[int, ...] = ()
     encoder_rate: float = 1.0
     image_size: int = 0
-    scratch: EncoderShape = EncoderShape()
+    light: float = 0.0
+    scratch: EncoderShape = field(default_factory=EncoderShape)
 
     def __post_init__(self) -> None:
         TrainingConfig.__post_init__(self)
@@ -129,6 +132,7 @@ class FinetuneConfig(TrainingConfig):
         _check("channels", self.channels, low=1)
         _check("encoder_rate", self.encoder_rate, low=0, high=1)
         _check("image_size", self.image_size, low=0)
+        _check("light", self.light, low=0, high=2)
         for depth in self.depths:
             _check("depths", depth, low=0)
 

@@ -19,7 +19,7 @@ from geofm.scenes.match import match_scene
 from geofm.scenes.window import Window
 from geofm.tasks import TASKS, MapClass, check_classes
 from geofm.tiles.area import Area, areas_of, footprint
-from geofm.tiles.dataset import Sample, TileDataset, label_weights
+from geofm.tiles.dataset import Sample, TileDataset, label_spots
 from geofm.tiles.statistics import measure_statistics
 from geofm.train.config import FinetuneConfig
 from geofm.train.inputs import contract_of, normalise_batch
@@ -70,7 +70,6 @@ def finetune_segmenter(
     if encoder is not None:
         scenes = [match_scene(encoder.contract, scene).scene for scene in scenes]
     areas = areas_of(scenes, windows, [pair.labels for pair in pairs])
-    weights = label_weights(areas, classes=len(classes))
     contract = encoder.contract if encoder else _measured_contract(areas)
     task_defaults = TASKS.get(task)
     if task_defaults:
@@ -79,12 +78,14 @@ def finetune_segmenter(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         segmenter = _new_segmenter(encoder, contract, classes=len(classes), config=config)
+    size = config.image_size or segmenter.encoder.config.image_size
     dataset = TileDataset(
         areas,
-        size=config.image_size or segmenter.encoder.config.image_size,
+        label_spots(areas, classes=len(classes), size=size),
+        size=size,
         length=config.steps * config.batch_size,
-        weights=weights,
         seed=config.seed,
+        light=config.light,
     )
 
     def loss(batch: Sample) -> Tensor:

@@ -1,6 +1,7 @@
 """The training loop, on Lightning: a model, its loss and samples in; trained weights out."""
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import Any
@@ -90,7 +91,11 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,  # a sample follows from its index already
     )
-    trainer.fit(_Course(model, loss, config, rates), batches)
+    model.train()
+    with warnings.catch_warnings():
+        # Lightning to 2.6 builds a class that torch 2.9 and later deprecate.
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning, "lightning")
+        trainer.fit(_Course(model, loss, config, rates), batches)
     model.requires_grad_(True).cpu().eval()
     return report.last_loss()
 

@@ -14,7 +14,7 @@ from geofm.model.mae import MaeConfig, MaskedAutoencoder
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
 from geofm.tiles.area import areas_of, footprint
-from geofm.tiles.dataset import Sample, TileDataset
+from geofm.tiles.dataset import Sample, TileDataset, valid_spots
 from geofm.tiles.statistics import measure_statistics
 from geofm.train.config import EncoderShape, PretrainConfig
 from geofm.train.inputs import contract_of, normalise_batch
@@ -67,9 +67,9 @@ def pretrain_encoder(
         )
     dataset = TileDataset(
         areas,
+        valid_spots(areas, statistics.valid),
         size=shape.image_size,
         length=config.steps * config.batch_size,
-        weights=statistics.valid,
         seed=config.seed,
     )
 

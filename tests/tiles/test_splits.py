@@ -52,9 +52,7 @@ def test_distance_counts_the_pixels_between(a, b):
 )
 def test_roles_lie_a_gap_apart_inside_the_grid(height, width, block, gap, test, val, seed):
     try:
-        split = split_by_area(
-            height, width, block=block, gap=gap, test=test, val=val, seed=seed
-        )
+        split = split_by_area(height, width, block=block, gap=gap, test=test, val=val, seed=seed)
     except SplitError as error:
         assert "blocks" in str(error)
         return
