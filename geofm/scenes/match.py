@@ -55,8 +55,8 @@ def match_scene(
     _match_level(contract, scene)
     if len(scene.dates) != contract.dates:
         raise SceneError(
-            f"{scene.id} has {_dates(len(scene.dates))}; the model needs {contract.dates}; open "
-            f"{contract.dates} dates of the place as one scene"
+            f"{scene.id} has {_dates(len(scene.dates))}; the model needs {_dates(contract.dates)}; "
+            f"open {_dates(contract.dates)} of the place as one scene"
         )
     if need_crs and scene.geobox.crs is None:
         raise GridError(

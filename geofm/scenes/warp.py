@@ -136,8 +136,11 @@ def warp(
         # Each band has holes of its own.
         UNIFIED_SRC_NODATA="NO",
     )
-    under = warp_nearest(valid.astype(np.uint8), source=source, target=target, fill=0) == 1
-    return values, under & np.isfinite(values)
+    known_here = np.isfinite(values)
+    if not valid.all():
+        under = warp_nearest(valid.astype(np.uint8), source=source, target=target, fill=0)
+        known_here &= under == 1
+    return values, known_here
 
 
 def warp_nearest(

@@ -37,5 +37,5 @@ def test_dated_descriptions():
 def test_to_date():
     assert to_date("2020-01-31") == to_date(date(2020, 1, 31)) == date(2020, 1, 31)
     assert to_date(None) is None
-    with pytest.raises(SceneError, match="'31.1.2020' is not a date"):
+    with pytest.raises(SceneError, match=r"'31.1.2020' is not a date"):
         to_date("31.1.2020")

@@ -51,7 +51,7 @@ class TestBands:
 
     def test_codes_need_a_sensor(self, tmp_path, numbers):
         path = write(tmp_path / "a.tif", numbers, descriptions=("B02", "B05", "B11"))
-        with pytest.raises(BandError, match=r"B02, B05, B11, which differ between sensors; .* give"):
+        with pytest.raises(BandError, match=r"B02, B05, B11, which differ between sensors; "):
             open_scene(path, scale=1e-4)
         sentinel = open_scene(path, sensor="sentinel-2", scale=1e-4)
         assert sentinel.bands == ("blue", "rededge071", "swir16")
@@ -122,7 +122,9 @@ class TestStacks:
             open_scene(paths, bands=["red", "nir"], scale=1e-4)
 
     def test_files_as_dates_in_time_order(self, make_scene):
-        paths = [make_scene(f"{day}.tif", seed=at) for at, day in enumerate(["20200301", "20200105"])]
+        paths = [
+            make_scene(f"{day}.tif", seed=at) for at, day in enumerate(["20200301", "20200105"])
+        ]
         for path in paths:
             with rasterio.open(path, "r+") as file:
                 file.update_tags(GEOFM_DATES=f"{path.stem[:4]}-{path.stem[4:6]}-{path.stem[6:]}")
@@ -217,7 +219,7 @@ class TestStacks:
 class TestUnits:
     def test_without_scale_integers_are_refused(self, tmp_path, numbers):
         path = write(tmp_path / "a.tif", numbers, descriptions=("red", "nir", "blue"))
-        with pytest.raises(UnitsError, match="stores red as uint16 and states no scale; .*0.0001"):
+        with pytest.raises(UnitsError, match=r"stores red as uint16 and states no scale; .*0.0001"):
             open_scene(path)
         assert open_scene(path, scale=1e-4).scale.tolist() == [[np.float32(1e-4)] * 3]
 
@@ -272,14 +274,14 @@ class TestUnits:
 
 class TestRefusals:
     def test_a_missing_path(self, tmp_path):
-        with pytest.raises(SceneError, match="nowhere.tif does not exist; .* check the path"):
+        with pytest.raises(SceneError, match=r"nowhere.tif does not exist; .* check the path"):
             open_scene(tmp_path / "nowhere.tif")
 
     def test_a_folder(self, make_scene, tmp_path):
-        with pytest.raises(SceneError, match="is a folder; .* it holds no GeoTIFF"):
+        with pytest.raises(SceneError, match=r"is a folder; .* it holds no GeoTIFF"):
             open_scene(tmp_path)
         make_scene("inside.tif")
-        with pytest.raises(SceneError, match="is a folder; .* such as inside.tif"):
+        with pytest.raises(SceneError, match=r"is a folder; .* such as inside.tif"):
             open_scene(tmp_path)
 
     def test_an_empty_file(self, tmp_path):
@@ -297,7 +299,7 @@ class TestRefusals:
     def test_bytes_of_no_kind(self, tmp_path):
         path = tmp_path / "a.tif"
         path.write_bytes(bytes(range(256)))
-        with pytest.raises(SceneError, match="cannot be opened .* needed a whole GeoTIFF"):
+        with pytest.raises(SceneError, match=r"cannot be opened .* needed a whole GeoTIFF"):
             open_scene(path)
 
     @pytest.mark.parametrize("share", [0.0005, 0.02, 0.5, 0.99])
@@ -305,7 +307,7 @@ class TestRefusals:
         path = make_scene(height=500, width=500, block=64)
         whole = path.read_bytes()
         path.write_bytes(whole[: int(len(whole) * share)])
-        with pytest.raises(SceneError, match="is cut off|cannot be opened") as caught:
+        with pytest.raises(SceneError, match=r"is cut off|cannot be opened") as caught:
             open_scene(path)
         assert "fetch the file again" in str(caught.value)
 
@@ -382,14 +384,14 @@ class TestGrids:
     def test_files_that_do_not_meet(self, make_scene):
         a = make_scene("a.tif")
         b = make_scene("b.tif", transform=Affine(10, 0, 700_000, 0, -10, 5_900_000))
-        with pytest.raises(GridError, match="b.tif does not overlap the scene's grid"):
+        with pytest.raises(GridError, match=r"b.tif does not overlap the scene's grid"):
             open_scene([a, b])
-        with pytest.raises(GridError, match="a.tif does not overlap the scene's grid"):
+        with pytest.raises(GridError, match=r"a.tif does not overlap the scene's grid"):
             open_scene(a, geobox=open_scene(b).geobox)
 
     def test_files_of_other_shapes_without_a_crs(self, make_scene):
         a, b = make_scene("a.tif", crs=None), make_scene("b.tif", crs=None, height=60)
-        with pytest.raises(GridError, match="b.tif is 60 x 83 px on a grid of its own, and a CRS"):
+        with pytest.raises(GridError, match=r"b.tif is 60 x 83 px on a grid of its own, and a CRS"):
             open_scene([a, b])
         assert len(open_scene([a, make_scene("c.tif", crs=None, seed=3)]).dates) == 2
 
@@ -429,8 +431,8 @@ def test_opening_a_huge_scene_reads_next_to_nothing(tmp_path):
 def test_mixed_resolutions_of_a_band_folder(shared_data):
     folder = shared_data / "bigearthnet_v1_sample/S2A_MSIL2A_20170613T101031_87_48"
     paths = sorted(folder.glob("*.tif"))
-    fine = open_scene([p for p in paths if p.stem.endswith(("B02", "B8A"))][0], scale=1e-4,
-                      sensor="sentinel-2")  # fmt: skip
+    blue = next(path for path in paths if path.stem.endswith("B02"))
+    fine = open_scene(blue, scale=1e-4, sensor="sentinel-2")
     scene = open_scene(paths, scale=1e-4, geobox=fine.geobox)
     assert scene.shape == (120, 120)
     assert len(scene.bands) == 12

@@ -82,5 +82,5 @@ def test_a_corner_of_valid_pixels_is_found(make_scene):
         numbers = file.read()
         numbers[:, :, 60:] = 0
         file.write(numbers)
-    with pytest.raises(UnitsError, match="likely give scale=0.0001"):
+    with pytest.raises(UnitsError, match=r"likely give scale=0.0001"):
         open_scene(path, scale=1)
