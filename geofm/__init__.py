@@ -12,27 +12,53 @@ from geofm.errors import GeofmError
 
 if TYPE_CHECKING:
     from geofm.api import (
+        EncoderShape,
+        FinetuneConfig,
+        Labels,
+        MapClass,
+        MapReport,
         Model,
+        Pair,
+        Pixels,
+        PretrainConfig,
+        PretrainedEncoder,
+        Scene,
         finetune,
         load_encoder,
         load_model,
         map_scene,
+        open_labels,
+        open_pairs,
         open_scene,
         pretrain,
+        save,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "EncoderShape",
+    "FinetuneConfig",
     "GeofmError",
+    "Labels",
+    "MapClass",
+    "MapReport",
     "Model",
+    "Pair",
+    "Pixels",
+    "PretrainConfig",
+    "PretrainedEncoder",
+    "Scene",
     "__version__",
     "finetune",
     "load_encoder",
     "load_model",
     "map_scene",
+    "open_labels",
+    "open_pairs",
     "open_scene",
     "pretrain",
+    "save",
 ]
 
 

@@ -6,10 +6,10 @@ Everything here is reached as ``geofm.NAME``; all other modules are private.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
+import numpy.typing as npt
 
 from geofm.contract import PixelContract
 from geofm.info.models import model_rows
@@ -23,7 +23,7 @@ from geofm.model.folder import (
     save_model,
 )
 from geofm.pairing import open_pairs
-from geofm.predict.engine import MapOptions
+from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.infer import Precision
 from geofm.predict.mapping import MapArrays, MapReport, map_in_memory, map_to_file
 from geofm.scenes.catalog import Pair
@@ -32,9 +32,9 @@ from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Pixels, Scene
 from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass, find_task
 from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig
-from geofm.train.finetune import finetune_segmenter
-from geofm.train.loop import Progress
-from geofm.train.pretrain import pretrain_encoder
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "EncoderShape",
@@ -98,7 +98,7 @@ class Model:
         precision: Precision = "auto",
         device: str | None = None,
         progress: Progress | None = None,
-    ) -> xr.Dataset:
+    ) -> "xr.Dataset":
         """Map a scene in memory, onto the scene's own grid.
 
         Where memory is short, `map_scene` writes the same map to a file.
@@ -218,6 +218,8 @@ def pretrain(
         SceneError, BandError, UnitsError, GridError: the scenes do not go together.
         ConfigError: the config does not fit them, or training diverged.
     """
+    from geofm.train.pretrain import pretrain_encoder  # Lightning loads when used
+
     return pretrain_encoder(scenes, config, name=name, progress=progress)
 
 
@@ -245,6 +247,8 @@ def finetune(
         SceneError, BandError, UnitsError, GridError: a scene does not fit.
         ConfigError: the task is unknown, the config does not fit, or training diverged.
     """
+    from geofm.train.finetune import finetune_segmenter  # Lightning loads when used
+
     kinds = find_task(task).classes if classes is None else classes
     return Model(
         finetune_segmenter(
@@ -267,7 +271,9 @@ def save(model: Model | PretrainedEncoder, path: str | Path, *, overwrite: bool 
             save_encoder(model, Path(path), overwrite=overwrite)
 
 
-def _dataset(model: Model, scene: Scene, arrays: MapArrays) -> xr.Dataset:
+def _dataset(model: Model, scene: Scene, arrays: MapArrays) -> "xr.Dataset":
+    import xarray as xr
+
     dims = scene.geobox.dimensions
     codes = {code: kind.name for code, kind in enumerate(model.classes)} | CODE_NAMES
     colors = {code: kind.color for code, kind in enumerate(model.classes)} | CODE_COLORS
@@ -301,7 +307,7 @@ def _dataset(model: Model, scene: Scene, arrays: MapArrays) -> xr.Dataset:
     return dataset
 
 
-def _amount(stored: np.typing.NDArray[np.uint8], step: float) -> np.typing.NDArray[np.float32]:
+def _amount(stored: npt.NDArray[np.uint8], step: float) -> npt.NDArray[np.float32]:
     """Stored bytes as amounts, NaN where there is no data: a mean of them is then true."""
     amounts = stored.astype(np.float32) * np.float32(step)
     amounts[stored == NODATA] = np.nan

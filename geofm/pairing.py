@@ -63,7 +63,8 @@ def open_pairs(
         else:
             pairs.append(Pair(scene=scene, labels=target, name=image.stem))
     if not pairs:
-        raise refusals[0]
+        # A wrong column or class says more than an image beside the polygons.
+        raise min(refusals, key=lambda error: "no polygon on" in str(error))
     return pairs
 
 

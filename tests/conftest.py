@@ -1,6 +1,6 @@
 """What several rooms' tests share: real data where it is, and small scenes with known truth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +41,49 @@ def make_scene(tmp_path: Path) -> MakeScene:
         return Path(synthetic.make_scene(tmp_path / name, **(defaults | options)))
 
     return write
+
+
+@pytest.fixture(scope="session")
+def flood_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A model folder of a few thousand seeded weights, on `make_scene`'s bands and level.
+
+    torch keeps to one thread from then on: models this small wait for threads longer
+    than they compute.
+    """
+    import torch
+
+    from geofm.contract import PixelContract
+    from geofm.model.encoder import EncoderConfig
+    from geofm.model.folder import TrainedModel, save_model
+    from geofm.model.heads import HeadConfig
+    from geofm.model.segmenter import build_segmenter
+    from geofm.tasks import FLOOD
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        segmenter = build_segmenter(
+            EncoderConfig(bands=6, image_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2),
+            HeadConfig(kind="fcn", classes=2, depths=(0, 1), channels=8),
+        )
+    model = TrainedModel(
+        segmenter=segmenter,
+        contract=PixelContract(SHARED_BANDS, "surface", (0.15,) * 6, (0.05,) * 6, 10.0),
+        classes=FLOOD.classes,
+        task="flood",
+        name="tiny flood",
+        provenance={
+            "training_footprint": {
+                "type": "Polygon",
+                "coordinates": [[[12.5, 52.4], [12.7, 52.4], [12.7, 52.5], [12.5, 52.4]]],
+            },
+            "licences": ["cc-by-4.0"],
+            "sources": ["seeded weights"],
+            "scores": {"mean IoU": 0.81234, "interval": [0.7, 0.9]},
+        },
+    )
+    folder = tmp_path_factory.mktemp("models") / "flood.geofm"
+    save_model(model, folder)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield folder
+    torch.set_num_threads(before)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geofm.cli.progress import progress_bar
-from geofm.cli.words import as_flags
+from geofm.cli.words import as_flags, wrapped
 from geofm.terminal import Style, style_of
 
 if TYPE_CHECKING:
@@ -71,9 +71,11 @@ def _doctor(style: Style) -> Result:
     width = max(len(check.name) for check in checks) + 2
     lines = []
     for check in checks:
-        lines.append(f"{marks[check.state]}  {check.name.ljust(width)}{check.found}")
+        found = wrapped(check.found, indent=width + 4)
+        lines.append(f"{marks[check.state]}  {check.name.ljust(width)}{found}")
         if check.advice:
-            lines.append(f"{' ' * (width + 4)}{style.warn(check.advice)}")
+            advice = wrapped(check.advice, indent=width + 4)
+            lines.append(f"{' ' * (width + 4)}{style.warn(advice)}")
     problems = [check for check in checks if check.state == "problem"]
     code = 1 if problems else 0
     facts = {"healthy": not problems, "checks": [check.plain() for check in checks]}

@@ -203,9 +203,8 @@ COMMANDS = {
             "by file name; polygons are drawn on every image that they touch.",
             (
                 "geofm finetune --task flood --images chips --labels labels -o flood.geofm",
-                "geofm finetune --task flood --images chips --labels water.gpkg --column kind \\\n"
-                "        --codes 'lake=water,field=not water' --encoder encoder.geofm "
-                "-o flood.geofm",
+                "geofm finetune --task flood --images chips --labels water.gpkg \\\n"
+                "        --codes 'lake=water,field=not water' --column kind -o flood.geofm",
             ),
             (
                 ("Input and output", _finetune),
@@ -249,7 +248,8 @@ def size(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text}: write a size such as 2GiB or 512MiB")
     base = 1000 if found[2] and found[3] == "b" else 1024
     power = " kmgt".index(found[2] or " ")
-    return int(float(found[1]) * base**power)
+    number = float(found[1]) if "." in found[1] else int(found[1])
+    return int(number * base**power)
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The help pages: what a command does, an example to copy, then flags by purpose."""
 
-import shutil
 import sys
 import textwrap
 from argparse import Action
@@ -8,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from geofm import __version__
 from geofm.cli.flags import Command
+from geofm.cli.words import page_width
 from geofm.terminal import Style, style_of
 
 EXIT_CODES = "exit codes: 0 done, 1 the input is at fault, 2 usage, 70 a bug of ours"
@@ -33,7 +33,7 @@ def overview(commands: Iterable[Command]) -> str:
 
 def command_page(command: Command, groups: Sequence[tuple[str, Sequence[Action]]]) -> str:
     """What `geofm COMMAND --help` prints."""
-    style, width = style_of(sys.stdout), _page_width()
+    style, width = style_of(sys.stdout), page_width()
     lines = [
         *textwrap.wrap(command.about, width),
         "",
@@ -56,7 +56,3 @@ def _flag_lines(action: Action, style: Style, width: int) -> Iterator[str]:
     else:
         yield colored
     yield from (" " * COLUMN + line for line in text)
-
-
-def _page_width() -> int:
-    return max(60, min(100, shutil.get_terminal_size((88, 24)).columns - 2))

@@ -31,13 +31,14 @@ def progress_bar(title: str) -> Iterator[Progress]:
     )
     from rich.progress import Progress as Bar
 
+    # What is being done comes last: its length changes, and the bar must not jump.
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=30),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("[dim]left[/]"),
         TimeRemainingColumn(),
+        TextColumn("{task.description}"),
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=1.0)

@@ -1,6 +1,19 @@
-"""The words of the command line: arguments of Python as flags."""
+"""The words of the command line: lines that fit it, and Python's arguments as flags."""
 
 import re
+import shutil
+import textwrap
+
+
+def page_width() -> int:
+    """Columns of a page: those of the terminal, within what reads well."""
+    return max(60, min(100, shutil.get_terminal_size((88, 24)).columns - 2))
+
+
+def wrapped(text: str, *, indent: int) -> str:
+    """Text in lines of the page's width, all but the first indented."""
+    lines = textwrap.wrap(text, page_width() - indent, break_on_hyphens=False)
+    return f"\n{' ' * indent}".join(lines)
 
 
 def as_flags(sentence: str) -> str:

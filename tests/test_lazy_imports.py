@@ -1,0 +1,58 @@
+"""`import geofm` and every help page stay light: heavy packages load when used (promise 9)."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "geopandas",
+    "huggingface_hub",
+    "lightning",
+    "matplotlib",
+    "numpy",
+    "odc",
+    "pandas",
+    "pydantic",
+    "pyogrio",
+    "pystac",
+    "rasterio",
+    "rich",
+    "safetensors",
+    "shapely",
+    "timm",
+    "torch",
+    "torchvision",
+    "xarray",
+}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import geofm; geofm.__version__; dir(geofm)",
+        "from geofm.cli.app import main; main(['--help'])",
+        "from geofm.cli.app import main; main(['map', '--help'])",
+        "from geofm.cli.app import main; main(['map', '--no-such-flag'])",
+    ],
+)
+def test_no_heavy_package_loads(code: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n', *sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    loaded = {name.partition(".")[0] for name in told.stdout.splitlines()[-1].split()}
+    assert "geofm" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_public_names_are_there() -> None:
+    import geofm
+    from geofm import api
+
+    assert {name for name in geofm.__all__ if getattr(geofm, name) is None} == set()
+    assert set(geofm.__all__) - {"GeofmError", "__version__"} == set(api.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        geofm.nonsense  # noqa: B018
