@@ -40,7 +40,7 @@ def run(flags: Namespace, words: list[str]) -> Result:
     style = style_of(sys.stdout)
     match flags.command:
         case "demo":
-            return _demo(flags, style)
+            return _demo(flags)
         case "info":
             return _info(flags, style)
         case "doctor":
@@ -188,10 +188,10 @@ def _map_facts(report: "MapReport") -> dict[str, Any]:
     }
 
 
-def _demo(flags: Namespace, style: Style) -> Result:
+def _demo(flags: Namespace) -> Result:
     from geofm.demo import run_demo
 
-    with progress_bar("demo") as progress:
+    with progress_bar("mapping water in the Havel lakeland") as progress:
         report = run_demo(Path(flags.output), progress=progress)
     return Result(str(report), asdict(report))
 
