@@ -44,7 +44,7 @@ clean:
 # installation is taken up again.
 $(READY): pyproject.toml constraints.txt | $(UV)
 	@test -x $(PYTHON) || $(UV) venv --quiet --python '>=3.11' $(VENV)
-	$(UV) pip install --python $(PYTHON) --constraint constraints.txt --editable '.[dev]'
+	$(UV) pip install --compile-bytecode --python $(PYTHON) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 # A virtual environment of its own is allowed on externally managed Pythons
