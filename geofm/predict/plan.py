@@ -24,6 +24,9 @@ GIB = 2**30
 FIXED_BYTES = 384 * 2**20
 # Elements of (classes, rows, columns) that are turned into probabilities at a time.
 PIECE_ELEMENTS = 2**21
+# Windows on the border of two strips are computed in both. With this many columns a
+# strip repeats less than 2 % of them; a wider one would only take more memory.
+ENOUGH_COLS = 64
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def plan_layout(
     batch: int,
     memory: int,
 ) -> Layout:
-    """Choose strips as wide as the memory allows, the whole grid at best.
+    """Choose strips as wide as the memory allows and as is of use.
 
     Args:
         classes: classes K; the unfinished rows hold K float32 a pixel.
@@ -175,8 +178,8 @@ def plan_layout(
 
     # Windows reach up to their own side beyond the strip, left and right.
     beside = 2 * plan.size
-    widest = spare // column(1) - beside
-    if widest < min(plan.width, plan.size):
+    widest = min(spare // column(1) - beside, ENOUGH_COLS * step)
+    if widest < min(plan.width, step):
         needed = (column(1) * (plan.size + beside) + FIXED_BYTES) / GIB
         raise ConfigError(
             f"a memory ceiling of {memory / GIB:.2f} GiB is too small for windows of "
