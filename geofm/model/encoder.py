@@ -16,6 +16,12 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from geofm.errors import ModelError
+from geofm.model.coordinates import (
+    CoordinateCode,
+    CoordinateKind,
+    Coordinates,
+    add_coordinates,
+)
 from geofm.model.patches import Grid, Positions, take_tokens, token_grid
 
 
@@ -33,6 +39,11 @@ class EncoderConfig:
         depth: blocks.
         mlp_ratio: width of a block's hidden layer over ``embed_dim``.
         norm_eps: of every LayerNorm; Prithvi's 1e-5, in its oldest code 1e-6.
+        coordinates: what it can be told of an image: ``"time"``, ``"location"``.
+        position_size: side of the images whose position code is resized to
+            ``image_size``, pixels; None computes the code for ``image_size`` itself.
+            The two give different features.
+        legacy_order: read dates and bands as `legacy_order` shuffles them.
 
     Raises:
         ModelError: numbers that do not fit together, or beyond any model known.
@@ -48,6 +59,9 @@ class EncoderConfig:
     num_heads: int
     mlp_ratio: float = 4.0
     norm_eps: float = 1e-5
+    coordinates: tuple[CoordinateKind, ...] = ()
+    position_size: int | None = None
+    legacy_order: bool = False
 
     def __post_init__(self) -> None:
         for name, most in _LIMITS.items():
@@ -57,6 +71,13 @@ class EncoderConfig:
                 )
         for name, unit in (("embed_dim", "num_heads"), ("image_size", "patch_size")):
             _check_multiple(name, getattr(self, name), unit, getattr(self, unit))
+        if self.position_size is not None:
+            if not 1 <= self.position_size <= _LIMITS["image_size"]:
+                raise ModelError(
+                    f"encoder: position_size is {self.position_size}; "
+                    f"it can be 1 to {_LIMITS['image_size']:,}"
+                )
+            _check_multiple("position_size", self.position_size, "patch_size", self.patch_size)
         _check_multiple("embed_dim", self.embed_dim, "the position code", 16)
         _check_multiple("dates", self.dates, "tubelet", self.tubelet)
         if prod(self.grid) * self.embed_dim > _MOST_TOKEN_NUMBERS:
@@ -70,11 +91,22 @@ class EncoderConfig:
                 f"encoder: norm_eps is {self.norm_eps} and mlp_ratio {self.mlp_ratio}; "
                 "they can be between 0 and 1, and above 0 to 16"
             )
+        if "time" in self.coordinates and self.tubelet > 1:
+            raise ModelError(
+                f"encoder: a token spans {self.tubelet} dates and cannot be told one time; "
+                "choose tubelet 1"
+            )
 
     @property
     def grid(self) -> Grid:
         """Tokens along time, rows and columns of an input of ``image_size``."""
         side = self.image_size // self.patch_size
+        return self.dates // self.tubelet, side, side
+
+    @property
+    def position_grid(self) -> Grid:
+        """The grid that the position code is computed for."""
+        side = (self.position_size or self.image_size) // self.patch_size
         return self.dates // self.tubelet, side, side
 
 
@@ -132,7 +164,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbed(config)
-        self.positions = Positions(config.embed_dim, config.grid)
+        self.positions = Positions(config.embed_dim, config.position_grid)
+        reads = config.coordinates
+        self.temporal_embed_enc = CoordinateCode(config.embed_dim) if "time" in reads else None
+        self.location_embed_enc = CoordinateCode(config.embed_dim) if "location" in reads else None
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.embed_dim))
         self.blocks = vit_blocks(
             config.embed_dim,
@@ -145,27 +180,32 @@ class Encoder(nn.Module):
         nn.init.normal_(self.cls_token, std=0.02)
         self.apply(init_weights)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, coordinates: Coordinates | None = None) -> Tensor:
         """Images (B, T, C, H, W) to tokens (B, 1 + N, D), normalised, the class token first."""
-        return self._run(self._embed(x))
+        return self._run(self._embed(x, coordinates))
 
-    def forward_visible(self, x: Tensor, keep: Tensor) -> Tensor:
+    def forward_visible(
+        self, x: Tensor, keep: Tensor, coordinates: Coordinates | None = None
+    ) -> Tensor:
         """As `forward`, seeing only the tokens ``keep`` (B, n): (B, 1 + n, D)."""
-        return self._run(self._embed(x, keep))
+        return self._run(self._embed(x, coordinates, keep))
 
-    def feature_maps(self, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
+    def feature_maps(
+        self, x: Tensor, depths: Sequence[int], coordinates: Coordinates | None = None
+    ) -> list[Tensor]:
         """What chosen blocks see, as maps.
 
         Args:
             x: (B, T, C, H, W).
             depths: blocks, from 0, ascending. The last block's map is
                 normalised, others are raw, as published models were trained.
+            coordinates: of the images, for encoders that read them.
 
         Returns:
             One (B, T' * D, h, w) a depth; channel ``t * D + d``.
         """
         grid = self.token_grid(x)
-        tokens = self._embed(x)
+        tokens = self._embed(x, coordinates)
         maps = []
         for index, block in enumerate(self.blocks[: max(depths) + 1]):
             tokens = block(tokens)
@@ -190,15 +230,39 @@ class Encoder(nn.Module):
         normalised: Tensor = self.norm(tokens)
         return normalised
 
-    def _embed(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+    def _embed(
+        self, x: Tensor, coordinates: Coordinates | None, keep: Tensor | None = None
+    ) -> Tensor:
         """All tokens of ``x``, or those to ``keep`` alone, before the first block."""
-        positions = self.positions(self.token_grid(x))
-        patches = self.patch_embed.unfold(x)
+        grid = self.token_grid(x)
+        positions = self.positions(grid)
+        patches = self.patch_embed.unfold(legacy_order(x) if self.config.legacy_order else x)
         if keep is not None:
             patches, positions = take_tokens(patches, keep), take_tokens(positions, keep)
-        tokens = self.patch_embed(patches) + positions
-        # The class token lies nowhere: its position code is all zeros.
+        tokens = add_coordinates(
+            self.patch_embed(patches) + positions,
+            coordinates,
+            time=self.temporal_embed_enc,
+            location=self.location_embed_enc,
+            grid=grid,
+            keep=keep,
+        )
+        # The class token lies nowhere and never: its codes are all zeros.
         return torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
+
+
+def legacy_order(x: Tensor) -> Tensor:
+    """Shuffle dates and bands as the first crop model of Prithvi-EO-1.0 was trained.
+
+    Its pipeline took a stack of bands by date (date slowest) for one of dates by
+    band: date t of band c is layer ``c * T + t`` of the stack. Nothing is lost,
+    and the weights have learned it.
+
+    Args:
+        x: (B, T, C, H, W), in true order.
+    """
+    batch, dates, bands, height, width = x.shape
+    return x.reshape(batch, bands, dates, height, width).transpose(1, 2)
 
 
 def vit_blocks(

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from geofm.errors import ModelError
+from geofm.model.coordinates import CoordinateCode, Coordinates, add_coordinates
 from geofm.model.encoder import Encoder, EncoderConfig, init_weights, vit_blocks
 from geofm.model.patches import Grid, Positions, patchify
 
@@ -65,7 +66,10 @@ class Decoder(nn.Module):
     def __init__(self, encoder: EncoderConfig, config: MaeConfig) -> None:
         super().__init__()
         pixels = encoder.tubelet * encoder.patch_size**2 * encoder.bands
-        self.positions = Positions(config.decoder_dim, encoder.grid)
+        width, reads = config.decoder_dim, encoder.coordinates
+        self.positions = Positions(width, encoder.position_grid)
+        self.temporal_embed_dec = CoordinateCode(width) if "time" in reads else None
+        self.location_embed_dec = CoordinateCode(width) if "location" in reads else None
         self.mask_token = nn.Parameter(torch.empty(1, 1, config.decoder_dim))
         self.decoder_embed = nn.Linear(encoder.embed_dim, config.decoder_dim)
         self.decoder_blocks = vit_blocks(
@@ -80,14 +84,27 @@ class Decoder(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)
         self.apply(init_weights)
 
-    def forward(self, tokens: Tensor, visible: Tensor, grid: Grid) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        visible: Tensor,
+        grid: Grid,
+        coordinates: Coordinates | None = None,
+    ) -> Tensor:
         """Tokens (B, 1 + n, D) of the places ``visible`` (B, n) to patches (B, N, P)."""
         tokens = self.decoder_embed(tokens)
         cls, seen = tokens[:, :1], tokens[:, 1:]
         positions = self.positions(grid)
         blank = self.mask_token.to(seen.dtype).expand(len(seen), positions.shape[1], -1)
         index = visible.unsqueeze(-1).expand_as(seen)
-        tokens = torch.cat([cls, blank.scatter(1, index, seen) + positions], dim=1)
+        places = add_coordinates(
+            blank.scatter(1, index, seen) + positions,
+            coordinates,
+            time=self.temporal_embed_dec,
+            location=self.location_embed_dec,
+            grid=grid,
+        )
+        tokens = torch.cat([cls, places], dim=1)
         for block in self.decoder_blocks:
             tokens = block(tokens)
         patches: Tensor = self.decoder_pred(self.decoder_norm(tokens))
@@ -109,6 +126,8 @@ class MaskedAutoencoder(nn.Module):
         valid: Tensor,
         noise: Tensor | None = None,
         *,
+        hidden: Tensor | None = None,
+        coordinates: Coordinates | None = None,
         generator: Generator | None = None,
     ) -> MaeOutput:
         """Hide, rebuild, and compare.
@@ -118,14 +137,23 @@ class MaskedAutoencoder(nn.Module):
             valid: (B, T, H, W) bool.
             noise: (B, N) from 0 to below 1; the lowest stay visible. Drawn
                 from ``generator`` where None.
+            hidden: (B, N) bool, the tokens to hide, as many in every sample;
+                instead of ``noise`` and the config's share.
+            coordinates: of the images, for encoders that read them.
+
+        Raises:
+            ModelError: ``hidden`` hides more tokens in one sample than in another.
         """
         x = x.masked_fill(~valid.unsqueeze(2), 0.0)
         target, measured = self._patches(x), self._patches(valid.unsqueeze(2))
-        if noise is None:
-            noise = torch.rand(target.shape[:2], generator=generator, device=x.device)
-        visible, hidden = choose_visible(noise, measured, mask_ratio=self.config.mask_ratio)
-        tokens = self.encoder.forward_visible(x, visible)
-        prediction = self.decoder(tokens, visible, self.encoder.token_grid(x))
+        if hidden is not None:
+            visible, hidden = _given(hidden, measured)
+        else:
+            if noise is None:
+                noise = torch.rand(target.shape[:2], generator=generator, device=x.device)
+            visible, hidden = choose_visible(noise, measured, mask_ratio=self.config.mask_ratio)
+        tokens = self.encoder.forward_visible(x, visible, coordinates)
+        prediction = self.decoder(tokens, visible, self.encoder.token_grid(x), coordinates)
         if self.config.norm_pix_loss:
             target = normalise_patches(target, measured)
         loss = rebuilding_loss(prediction, target, measured & hidden.unsqueeze(-1))
@@ -150,10 +178,22 @@ def choose_visible(noise: Tensor, measured: Tensor, *, mask_ratio: float) -> tup
         Places of visible tokens (B, n) int64, and the tokens to rebuild (B, N) bool.
     """
     empty = ~measured.any(dim=-1)
-    # Prithvi's rounding; at least one, since a class token alone sees nothing.
-    count = max(1, int(noise.shape[1] * (1 - mask_ratio)))
+    # Prithvi's rounding: 0.9 of 20 tokens leaves 1, since 1 - 0.9 is a little below 0.1.
+    count = int(noise.shape[1] * (1 - mask_ratio))
     visible = torch.argsort(noise + empty, dim=1, stable=True)[:, :count]
     return visible, (~empty).scatter(1, visible, False)
+
+
+def _given(hidden: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+    """As `choose_visible`, where the caller has chosen."""
+    counts = (~hidden).sum(dim=1)
+    if hidden.shape != measured.shape[:2] or (counts != counts[0]).any():
+        raise ModelError(
+            f"hidden tokens are {list(hidden.shape)} and leave {counts.tolist()} visible; needed "
+            f"{list(measured.shape[:2])} with as many visible in every sample"
+        )
+    visible = torch.argsort(hidden.to(torch.uint8), dim=1, stable=True)[:, : int(counts[0])]
+    return visible, hidden & measured.any(dim=-1)
 
 
 def rebuilding_loss(prediction: Tensor, target: Tensor, scored: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Strict(BaseModel):
 
 
 class EncoderFields(Strict):
-    """`EncoderConfig`, spelt out."""
+    """`EncoderConfig`, spelt out; what has a default came after the first folders."""
 
     bands: int
     dates: int
@@ -51,6 +51,9 @@ class EncoderFields(Strict):
     num_heads: int
     mlp_ratio: float
     norm_eps: float
+    coordinates: tuple[Literal["time", "location"], ...] = ()
+    position_size: int | None = None
+    legacy_order: bool = False
 
 
 class HeadFields(Strict):

@@ -65,7 +65,7 @@ def test_empty_patches_are_never_rebuilt_and_seen_only_in_need(
     measured = torch.rand(batch, tokens, 1, generator=draw) >= empty
     noise = torch.rand(batch, tokens, generator=draw)
     visible, hidden = choose_visible(noise, measured, mask_ratio=mask_ratio)
-    assert visible.shape == (batch, max(1, int(tokens * (1 - mask_ratio))))
+    assert visible.shape == (batch, int(tokens * (1 - mask_ratio)))
     for sample in range(batch):
         seen = set(visible[sample].tolist())
         full = {i for i in range(tokens) if measured[sample, i]}
