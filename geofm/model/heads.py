@@ -1,7 +1,8 @@
 """Heads: the encoder's feature maps to logits, a class a channel.
 
-No head normalises over a batch or over an image: a pixel's logits depend on
-its own window alone, and on no window's size or neighbours in a batch.
+``linear`` and ``fcn`` are our own. ``unet``, ``upernet`` and ``deconv`` are those
+of published models, each in its file; their BatchNorm is constant once trained.
+So whoever maps, a window's logits depend on no neighbour in its batch.
 """
 
 from dataclasses import dataclass
@@ -12,10 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geofm.errors import ModelError
+from geofm.model.deconv import DeconvHead
 from geofm.model.encoder import EncoderConfig
+from geofm.model.unet import UnetHead
+from geofm.model.upernet import UpernetHead
 from geofm.tasks import MAX_CLASSES
 
-HeadKind = Literal["linear", "fcn"]
+HeadKind = Literal["linear", "fcn", "unet", "upernet", "deconv"]
+
+# Maps that a head reads, where it reads a certain number.
+_MAPS = {"unet": 4, "upernet": 4, "deconv": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +30,14 @@ class HeadConfig:
     """The shape of a head.
 
     Attributes:
-        kind: ``"linear"``, one matrix a token; ``"fcn"``, a few convolutions.
+        kind: ``"linear"``, one matrix a token; ``"fcn"``, a few convolutions;
+            ``"unet"``, ``"upernet"``; ``"deconv"``, that of Prithvi-EO-1.0's models.
         classes: K.
-        depths: encoder blocks whose maps it reads, from 0, ascending.
-        channels: width of ``fcn`` on the token grid.
+        depths: encoder blocks whose maps it reads, from 0, ascending; four for
+            ``unet`` and ``upernet``, one for ``deconv``.
+        channels: width of ``fcn`` on the token grid, of ``unet`` at its finest,
+            of ``upernet`` and ``deconv`` throughout.
+        upsample_last: of ``unet``; see `geofm.model.unet.UnetHead`.
 
     Raises:
         ModelError: numbers out of range.
@@ -36,6 +47,7 @@ class HeadConfig:
     classes: int
     depths: tuple[int, ...]
     channels: int = 64
+    upsample_last: bool = True
 
     def __post_init__(self) -> None:
         if not 2 <= self.classes <= MAX_CLASSES:
@@ -43,6 +55,11 @@ class HeadConfig:
         if not self.depths or list(self.depths) != sorted({d for d in self.depths if d >= 0}):
             raise ModelError(
                 f"head: depths are {self.depths}; name at least one block, from 0, ascending"
+            )
+        if len(self.depths) != _MAPS.get(self.kind, len(self.depths)):
+            raise ModelError(
+                f"head: {self.kind} reads {_MAPS[self.kind]} blocks, not {len(self.depths)}; "
+                f"depths are {self.depths}; name {_MAPS[self.kind]}"
             )
         if not 1 <= self.channels <= 4096:
             raise ModelError(f"head: channels is {self.channels}; it can be 1 to 4096")
@@ -64,8 +81,30 @@ def build_head(config: HeadConfig, encoder: EncoderConfig) -> nn.Module:
             return LinearHead(config, encoder)
         case "fcn":
             return FcnHead(config, encoder)
+        case "unet":
+            return UnetHead(
+                encoder.grid[0] * encoder.embed_dim,
+                channels=config.channels,
+                classes=config.classes,
+                upsample_last=config.upsample_last,
+            )
+        case "upernet":
+            return UpernetHead(
+                encoder.grid[0] * encoder.embed_dim,
+                channels=config.channels,
+                classes=config.classes,
+            )
+        case "deconv":
+            return DeconvHead(
+                encoder.grid[0],
+                encoder.embed_dim,
+                channels=config.channels,
+                classes=config.classes,
+            )
         case _:
-            raise ModelError(f"unknown head {config.kind!r}; known: linear, fcn")
+            raise ModelError(
+                f"unknown head {config.kind!r}; known: linear, fcn, unet, upernet, deconv"
+            )
 
 
 class LinearHead(nn.Module):

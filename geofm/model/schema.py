@@ -57,12 +57,13 @@ class EncoderFields(Strict):
 
 
 class HeadFields(Strict):
-    """`HeadConfig`, spelt out."""
+    """`HeadConfig`, spelt out; what has a default came after the first folders."""
 
-    kind: Literal["linear", "fcn"]
+    kind: Literal["linear", "fcn", "unet", "upernet", "deconv"]
     classes: int
     depths: tuple[int, ...]
     channels: int
+    upsample_last: bool = True
 
 
 class ContractFields(Strict):

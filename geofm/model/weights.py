@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -35,14 +34,15 @@ class LoadReport:
 
 
 def write_weights(module: nn.Module, path: Path) -> str:
-    """Write a module's tensors, float32, and return the file's SHA-256.
+    """Write a module's tensors, numbers in float32, and return the file's SHA-256.
 
     Raises:
         ModelError: a tensor holds NaN or infinity.
     """
     tensors = {
-        name: tensor.detach().to("cpu", torch.float32).contiguous()
-        for name, tensor in module.state_dict().items()
+        # Counters (of BatchNorm) stay whole numbers.
+        name: (t.float() if t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in module.state_dict().items()
     }
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
@@ -66,7 +66,10 @@ def load_weights(module: nn.Module, path: Path, *, sha256: str) -> LoadReport:
     Raises:
         ModelError: the file is damaged, or has not exactly the module's tensors.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    wanted = {
+        name: ("F32" if tensor.is_floating_point() else "I64", tuple(tensor.shape))
+        for name, tensor in module.state_dict().items()
+    }
     _check_tensors(_read_header(path), wanted, path)
     if file_sha256(path) != sha256:
         raise ModelError(
@@ -96,7 +99,7 @@ def _read_header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 def _check_tensors(
     found: Mapping[str, tuple[str, tuple[int, ...]]],
-    wanted: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, tuple[str, tuple[int, ...]]],
     path: Path,
 ) -> None:
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
@@ -109,12 +112,12 @@ def _check_tensors(
         raise ModelError(
             f"{path} has {_named(extra)} that its model.json does not know; fetch the model again"
         )
-    for name, shape in wanted.items():
-        if found[name] != ("F32", shape):
-            dtype, have = found[name]
+    for name, (dtype, shape) in wanted.items():
+        if found[name] != (dtype, shape):
+            kind, have = found[name]
             raise ModelError(
-                f"{path}: {name} is {dtype} {list(have)}; its model.json needs F32 {list(shape)}; "
-                "fetch the model again"
+                f"{path}: {name} is {kind} {list(have)}; its model.json needs {dtype} "
+                f"{list(shape)}; fetch the model again"
             )
 
 
