@@ -12,6 +12,7 @@ from typing import Any
 import shapely
 
 from geofm.errors import TilingError
+from geofm.scenes.ground import crop
 from geofm.scenes.ground import footprint as ground_footprint
 from geofm.scenes.labels import Labels
 from geofm.scenes.reader import Scene
@@ -86,7 +87,7 @@ def footprint(areas: Sequence[Area]) -> dict[str, Any] | None:
         shapely.simplify(outline, STEP)
         for area in areas
         for window in area.windows
-        if (outline := ground_footprint(area.scene.geobox[window.slices])) is not None
+        if (outline := ground_footprint(crop(area.scene.geobox, window))) is not None
     ]
     if not outlines:
         return None

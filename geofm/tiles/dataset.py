@@ -36,7 +36,7 @@ class Sample(NamedTuple):
         valid: (T, H, W) bool; False where padded.
         target: (H, W) uint8 class codes; `IGNORE` where unlabelled or padded.
         scale, offset: (T, C) float32; reflectance is ``dn * scale + offset``.
-        index: () int64, the global index that the sample follows from.
+        number: () int64, the index that the sample follows from.
     """
 
     dn: Tensor
@@ -44,7 +44,7 @@ class Sample(NamedTuple):
     target: Tensor
     scale: Tensor
     offset: Tensor
-    index: Tensor
+    number: Tensor
 
 
 class Spot(NamedTuple):
@@ -173,9 +173,10 @@ def valid_spots(areas: Sequence[Area], valid: Sequence[Sequence[int]]) -> list[S
 
 
 def label_spots(areas: Sequence[Area], *, classes: int, size: int) -> list[Spot]:
-    """Spots weighed by their labelled pixels, each class counting the same in all.
+    """Spots weighed by their labelled pixels, each class as the root of its pixels in all.
 
-    A rare class would else be met as rarely as it occurs.
+    By its pixels alone a rare class would hardly be met; met as often as the
+    others, it would be mapped too often.
 
     Args:
         classes: number of classes, K.
@@ -200,14 +201,17 @@ def label_spots(areas: Sequence[Area], *, classes: int, size: int) -> list[Spot]
                         "which class"
                     )
                 found.append((number, place, window, counts[:classes]))
-    everywhere = np.sum([counts for *_, counts in found], axis=0)
+    everywhere = np.sum([counts for _, _, _, counts in found], axis=0)
     if not everywhere.any():
         raise LabelError(
             "no pixel of the training area is labelled with a class; check that the labels lie "
             "on the scenes, and which of their codes mean which class"
         )
-    share = 1 / np.maximum(everywhere, 1)
-    return [Spot(*where, float(counts @ share)) for *where, counts in found]
+    share = 1 / np.sqrt(np.maximum(everywhere, 1))
+    return [
+        Spot(number, place, window, float(counts @ share))
+        for number, place, window, counts in found
+    ]
 
 
 class Cell(NamedTuple):

@@ -100,6 +100,7 @@ def finetune_segmenter(
         Batches(dataset, size=config.batch_size),
         config=config,
         rates=[(segmenter.encoder, encoder_rate), (segmenter.head, config.learning_rate)],
+        what="fine-tuning",
         progress=progress,
     )
     provenance = {

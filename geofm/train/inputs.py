@@ -7,13 +7,11 @@ from torch import Tensor
 
 from geofm.contract import PixelContract
 from geofm.errors import GridError, SceneError, UnitsError
+from geofm.scenes.match import MAX_RESOLUTION_RATIO
 from geofm.tiles.area import Area
 from geofm.tiles.dataset import Sample
 from geofm.tiles.statistics import BandStatistics
 from geofm.tiles.transforms import normalise
-
-RESOLUTION_FACTOR = 1.5
-"""Ground resolutions of one training differ by this at most, as `match_scene` allows."""
 
 
 def contract_of(areas: Sequence[Area], statistics: BandStatistics) -> PixelContract:
@@ -42,10 +40,10 @@ def contract_of(areas: Sequence[Area], statistics: BandStatistics) -> PixelContr
                 "train on scenes with the same number of dates"
             )
     sizes = sorted(_ground_size(area) for area in areas)
-    if sizes[-1] > RESOLUTION_FACTOR * sizes[0]:
+    if sizes[-1] > MAX_RESOLUTION_RATIO * sizes[0]:
         raise GridError(
             f"scenes have pixels of {sizes[0]:.3g} to {sizes[-1]:.3g} m on the ground; "
-            f"needed the same within a factor {RESOLUTION_FACTOR:g}; warp them to one resolution"
+            f"needed the same within a factor {MAX_RESOLUTION_RATIO:g}; warp them to one resolution"
         )
     return PixelContract(
         bands=first.bands,

@@ -57,6 +57,7 @@ def fit(
     *,
     config: TrainingConfig,
     rates: list[tuple[nn.Module, float]],
+    what: str = "training",
     progress: Progress | None = None,
 ) -> float:
     """Train in place; the model comes back in evaluation mode, on the CPU.
@@ -67,6 +68,7 @@ def fit(
         batches: as many as the config has steps.
         config: steps, learning rate's course and clipping.
         rates: parts of the model with their learning rates; 0 freezes a part.
+        what: the work, in the words that progress is told.
 
     Returns:
         The mean loss of the last tenth of the steps.
@@ -76,7 +78,7 @@ def fit(
     """
     # Lightning announces its devices and its makers' services at INFO.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    report = _Report(config, progress)
+    report = _Report(config, part_of(progress, 0.0, 1.0), what)
     for part, rate in rates:
         part.requires_grad_(rate > 0)
     trainer = lightning.Trainer(
@@ -134,9 +136,10 @@ class _Course(lightning.LightningModule):
 class _Report(lightning.Callback):
     """Keeps the losses, stops at the first that is no number, tells the progress."""
 
-    def __init__(self, config: TrainingConfig, progress: Progress | None) -> None:
+    def __init__(self, config: TrainingConfig, progress: Progress, what: str) -> None:
         self.config = config
         self.progress = progress
+        self.what = what
         self.losses: list[float] = []
 
     def on_train_batch_end(
@@ -155,8 +158,8 @@ class _Report(lightning.Callback):
                 f"(now {self.config.learning_rate:g}), or keep clipping on"
             )
         self.losses.append(loss)
-        if self.progress:
-            self.progress(len(self.losses) / self.config.steps, f"loss {self.last_loss():.3f}")
+        done = len(self.losses) / self.config.steps
+        self.progress(done, f"{self.what}, loss {self.last_loss():.3f}")
 
     def last_loss(self) -> float:
         tail = self.losses[-max(self.config.steps // 10, 1) :]

@@ -74,7 +74,7 @@ def pretrain_encoder(
     )
 
     def loss(batch: Sample) -> Tensor:
-        noise = hiding_noise(batch.index, tokens=prod(shape.grid), seed=config.seed)
+        noise = hiding_noise(batch.number, tokens=prod(shape.grid), seed=config.seed)
         rebuilt: Tensor = mae(
             normalise_batch(batch, contract), batch.valid, noise.to(batch.dn.device)
         ).loss
@@ -86,6 +86,7 @@ def pretrain_encoder(
         Batches(dataset, size=config.batch_size),
         config=config,
         rates=[(mae, config.learning_rate)],
+        what="masked autoencoding",
         progress=part_of(progress, 0.1, 1.0),
     )
     provenance = {
@@ -106,8 +107,8 @@ def encoder_config(shape: EncoderShape, *, bands: int, dates: int) -> EncoderCon
     return EncoderConfig(bands=bands, dates=dates, **asdict(shape))
 
 
-def hiding_noise(index: Tensor, *, tokens: int, seed: int) -> Tensor:
-    """Which tokens to hide: (B, tokens) from 0 to below 1, each row by (seed, index)."""
+def hiding_noise(number: Tensor, *, tokens: int, seed: int) -> Tensor:
+    """Which tokens to hide: (B, tokens) from 0 to below 1, each row by (seed, number)."""
     # The third word keeps this stream apart from the one that draws windows.
-    rows = [np.random.default_rng([seed, int(i), 1]).random(tokens, np.float32) for i in index]
+    rows = [np.random.default_rng([seed, int(i), 1]).random(tokens, np.float32) for i in number]
     return torch.from_numpy(np.stack(rows))

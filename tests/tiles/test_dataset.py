@@ -10,7 +10,7 @@ from geofm.errors import LabelError, TilingError
 from geofm.scenes.window import Window
 from geofm.tasks import IGNORE
 from geofm.tiles.area import Area
-from geofm.tiles.dataset import CellCache, TileDataset, label_weights
+from geofm.tiles.dataset import CellCache, Spot, TileDataset, label_spots, valid_spots
 from geofm.tiles.transforms import turn
 
 HEIGHT, WIDTH = 300, 530
@@ -27,9 +27,9 @@ def numbered(array_scene, array_labels):
 
 
 def dataset_of(scene, labels, windows, *, size=32, length=40, seed=0, **options):
-    area = Area(scene, tuple(windows), labels)
-    weights = [[w.height * w.width for w in windows]]
-    return TileDataset([area], size=size, length=length, weights=weights, seed=seed, **options)
+    areas = [Area(scene, tuple(windows), labels)]
+    spots = valid_spots(areas, [[w.height * w.width for w in windows]])
+    return TileDataset(areas, spots, size=size, length=length, seed=seed, **options)
 
 
 PLACES = (Window(10, 20, 100, 90), Window(120, 240, 170, 280), Window(2, 400, 20, 40))
@@ -53,7 +53,7 @@ def test_a_sample_is_what_its_draw_says(numbered):
         assert sample.dn.equal(turn(dn, draw.turn))
         assert sample.target.equal(turn(target, draw.turn))
         assert not (sample.valid & ~turn(inside, draw.turn)).any()
-        assert sample.index == index
+        assert sample.number == index
         padded += not inside.all()
     assert 0 < padded < len(dataset)
 
@@ -88,7 +88,7 @@ def test_all_places_and_all_turns_occur_by_weight(numbered):
     found = np.array([sum(d.place == w for d in draws) for w in PLACES])
     np.testing.assert_allclose(found / 4000, weights / weights.sum(), atol=0.03)
     assert min(np.bincount([d.turn for d in draws], minlength=8)) > 400
-    # The corners of a place are reached, and never passed.
+    # The edges of a place are reached, and never passed.
     rows = [d.window.row for d in draws if d.place == PLACES[0]]
     assert (min(rows), max(rows)) == (10, 10 + 100 - 32)
 
@@ -130,17 +130,54 @@ def test_the_cache_keeps_to_its_limit_and_decodes_once_within(numbered):
         tight[index]
         held = [cell.nbytes for cell in tight._cache._cells.values()]
         assert sum(held) == tight._cache._held
-        assert sum(held) <= max(limit, max(held))
+        assert sum(held) <= max(limit, *held)
 
 
-def test_each_class_weighs_the_same(array_scene, array_labels):
+@given(st.integers(0, 500), st.integers(1, 60))
+def test_a_spot_lies_in_its_sample_as_far_as_its_place_allows(array_scene, index, size):
+    scene = array_scene(np.ones((1, 2, 100, 120), np.uint16))
+    place, spot = Window(10, 20, 60, 50), Window(15, 60, 4, 10)
+    dataset = TileDataset(
+        [Area(scene, (place,))], [Spot(0, place, spot, 1.0)], size=size, length=501
+    )
+    window = dataset.draw(index).window
+    assert (window.height, window.width) == (min(size, 60), min(size, 50))
+    assert place.row <= window.row <= window.stop_row <= place.stop_row
+    assert place.col <= window.col <= window.stop_col <= place.stop_col
+    assert any(
+        window.row <= row < window.stop_row and window.col <= col < window.stop_col
+        for row in range(spot.row, spot.stop_row)
+        for col in range(spot.col, spot.stop_col)
+    )
+
+
+def test_light_scales_reflectance_and_nothing_else(numbered):
+    plain, lit = dataset_of(*numbered, PLACES), dataset_of(*numbered, PLACES, light=0.5)
+    gains = []
+    for index in range(40):
+        a, b = plain[index], lit[index]
+        assert a.dn.equal(b.dn)
+        assert a.target.equal(b.target)
+        gain = (b.scale / a.scale).unique()
+        assert len(gain) == 1
+        gains.append(float(gain.log()))
+    assert min(gains) >= -0.5
+    assert max(gains) <= 0.5
+    assert max(gains) - min(gains) > 0.6
+
+
+def test_a_class_weighs_the_root_of_its_pixels(array_scene, array_labels):
     codes = np.full((20, 40), IGNORE, np.uint8)
-    codes[:, :10], codes[0, 12] = 0, 1  # two hundred pixels of one class, one of the other
+    codes[:, :10], codes[:2, 12:14] = 0, 1  # two hundred pixels of one class, four of the other
     scene = array_scene(np.ones((1, 2, 20, 40), np.uint16))
     windows = (Window(0, 0, 20, 5), Window(0, 5, 20, 15), Window(0, 20, 20, 20))
-    weights = label_weights([Area(scene, windows, array_labels(codes))], classes=2)
-    assert weights == [[0.5, 0.5 + 1.0, 0.0]]
+    spots = label_spots([Area(scene, windows, array_labels(codes))], classes=2, size=20)
+    assert [spot.window for spot in spots] == list(windows)
+    half = 100 / np.sqrt(200)
+    np.testing.assert_allclose([spot.weight for spot in spots], [half, half + 2, 0])
     assert not scene.source.windows
+    finer = label_spots([Area(scene, windows, array_labels(codes))], classes=2, size=7)
+    np.testing.assert_allclose(sum(spot.weight for spot in finer), 2 * half + 2)
 
 
 def test_labels_that_cannot_be_trained_on_are_refused(array_scene, array_labels):
@@ -148,7 +185,7 @@ def test_labels_that_cannot_be_trained_on_are_refused(array_scene, array_labels)
     windows = (Window(0, 0, 4, 4),)
 
     def weigh(labels):
-        return label_weights([Area(scene, windows, labels)], classes=2)
+        return label_spots([Area(scene, windows, labels)], classes=2, size=4)
 
     with pytest.raises(LabelError, match="memory has no labels"):
         weigh(None)
@@ -156,5 +193,6 @@ def test_labels_that_cannot_be_trained_on_are_refused(array_scene, array_labels)
         weigh(array_labels(np.full((4, 4), IGNORE, np.uint8)))
     with pytest.raises(LabelError, match="labels hold code 2; needed 0 to 1, or 255"):
         weigh(array_labels(np.full((4, 4), 2, np.uint8)))
-    with pytest.raises(TilingError, match="above 0 at least"):
-        TileDataset([Area(scene, windows)], size=2, length=1, weights=[[0.0]])
+    areas = [Area(scene, windows)]
+    with pytest.raises(TilingError, match="no part of the training area has pixels"):
+        TileDataset(areas, valid_spots(areas, [[0]]), size=2, length=1)
