@@ -5,6 +5,7 @@ numbers mean, and GDAL's COG driver turns it into tiles and overviews, reading i
 bounded memory. Built from complete bytes it is the same file every time.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,7 @@ def write_cog(raw: Path, layer: RawLayer, geobox: GeoBox, out: Path) -> None:
     vrt = raw.with_suffix(".vrt")
     vrt.write_bytes(ET.tostring(_describe(raw, layer, geobox), encoding="utf-8"))
     try:
+        _check_space(raw, out)
         with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
             copy(
                 vrt,
@@ -74,11 +76,45 @@ def write_cog(raw: Path, layer: RawLayer, geobox: GeoBox, out: Path) -> None:
                 BIGTIFF="IF_SAFER",
                 NUM_THREADS="ALL_CPUS",
             )
+            _check_whole(vrt, out)
     except (CPLE_BaseError, RasterioError, OSError) as error:
         raise OutputError(
-            f"cannot write {out.name} ({str(error).splitlines()[0]}); "
+            f"cannot write {out.name} whole ({str(error).splitlines()[0]}); "
             "free some space or choose another folder, then go on with --resume"
         ) from error
+
+
+def _check_space(raw: Path, out: Path) -> None:
+    """Refuse a disk that could run full: GDAL says so on stderr, and not always to us."""
+    # The file with its overviews, once more the overviews while it is built, and headers.
+    needed = raw.stat().st_size * 5 // 3 + 2**20
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise OutputError(
+            f"cannot write {out.name} ({free / 2**20:.0f} MiB are free, up to "
+            f"{needed / 2**20:.0f} MiB are needed); free some space, then go on with --resume"
+        )
+
+
+def _check_whole(vrt: Path, out: Path) -> None:
+    """Read the file back: a disk that ran full leaves holes that GDAL does not report.
+
+    Raises:
+        OSError, RasterioError: a block is missing, unreadable or differs.
+    """
+    with rasterio.open(vrt) as source, rasterio.open(out) as written:
+        for _, window in written.block_windows(1):
+            if (source.read(window=window) != written.read(window=window)).any():
+                raise OSError(f"{out.name} differs from what was written")
+        factors = written.overviews(1)
+    for level in range(len(factors)):
+        with rasterio.open(out, overview_level=level) as overview:
+            for (row, col), window in overview.block_windows(1):
+                overview.read(window=window)
+                for band in overview.indexes:
+                    name = f"BLOCK_OFFSET_{col}_{row}"
+                    if overview.get_tag_item(name, "TIFF", bidx=band) is None:
+                        raise OSError(f"{out.name} lacks a block of an overview")
 
 
 def gdal_version() -> str:

@@ -92,7 +92,7 @@ def prepare(model: TrainedModel, scene: Scene, options: MapOptions) -> MapJob:
     Raises:
         GeofmError: the scene does not fit the model, or an option is out of range.
     """
-    match = match_scene(model.contract, scene, accept=options.accept)
+    match = match_scene(model.contract, scene, accept=options.accept, need_crs=True)
     size = model.segmenter.encoder.config.image_size
     overlap = size // 4 if options.overlap is None else options.overlap
     if not 0 <= overlap <= size // 2:

@@ -76,7 +76,7 @@ def open_scratch(
     """
     folder = scratch_folder(out)
     plain = json.loads(json.dumps(plan))
-    with ExitStack() as stack, disk_errors(out):
+    with disk_errors(out), ExitStack() as stack:
         begun = folder.is_dir()
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(_lock(folder, out))

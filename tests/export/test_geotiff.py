@@ -1,5 +1,8 @@
 import json
+import os
+import subprocess
 import xml.etree.ElementTree as ET
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,9 +10,11 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
+from rasterio.shutil import copy
 from rio_cogeo.cogeo import cog_validate
 
 from geofm.errors import OutputError
+from geofm.export import geotiff
 from geofm.export.geotiff import RawLayer, write_cog
 from geofm.tasks import FLOOD, MASKED, NODATA, UNSURE
 
@@ -98,8 +103,56 @@ def test_every_grid_survives(tmp_path, geobox):
 
 
 def test_a_folder_that_is_not_there_is_one_sentence(classes, tmp_path):
-    with pytest.raises(OutputError, match=r"cannot write out\.tif \(.*free some space"):
+    with pytest.raises(OutputError, match=r"cannot write out\.tif whole \(.*free some space"):
         write_cog(tmp_path / "classes.raw", CLASSES, GEOBOX, tmp_path / "none" / "out.tif")
+
+
+def test_a_disk_that_could_run_full_is_refused_first(classes, tmp_path, monkeypatch):
+    monkeypatch.setattr(geotiff.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    with pytest.raises(OutputError, match=r"1 MiB are free, up to \d+ MiB are needed.*--resume"):
+        write(tmp_path, CLASSES)
+
+
+@pytest.mark.parametrize("level", ["image", "overview"])
+def test_a_hole_that_gdal_does_not_report_is_found(classes, tmp_path, monkeypatch, level):
+    """As a disk that runs full leaves it: GDAL's copy ends well, a block is zeros."""
+
+    def copy_with_a_hole(source, out, **options):
+        copy(source, out, **options)
+        with rasterio.open(out) as file:
+            where = None if level == "image" else 0
+            at = file.get_tag_item(
+                "BLOCK_OFFSET_1_1" if where is None else "BLOCK_OFFSET_0_0",
+                "TIFF",
+                bidx=1,
+                ovr=where,
+            )
+        with out.open("r+b") as file:
+            file.seek(int(at) + 8)
+            file.write(bytes(64))
+
+    monkeypatch.setattr(geotiff, "copy", copy_with_a_hole)
+    with pytest.raises(OutputError, match=r"cannot write out\.tif whole"):
+        write(tmp_path, CLASSES)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting needs root")
+@pytest.mark.parametrize("kib", [64, 1800])
+def test_a_disk_that_is_really_full(tmp_path, monkeypatch, kib):
+    """A file system of its own, too small: one sentence, whatever GDAL says of it."""
+    noise = np.random.default_rng(0).integers(0, 200, GEOBOX.shape, np.uint8)
+    noise.tofile(tmp_path / "classes.raw")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let tests mount a file system")
+    monkeypatch.setattr(geotiff, "_check_space", lambda *_: None)
+    try:
+        with pytest.raises(OutputError, match=r"cannot write out\.tif whole"):
+            write_cog(tmp_path / "classes.raw", CLASSES, GEOBOX, disk / "out.tif")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_class_names_are_escaped(classes, tmp_path):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from geofm.scenes.open import open_scene
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from geofm.predict.engine import MapOptions
 from geofm.predict.mapping import map_in_memory, map_to_file
 from geofm.predict.plan import Layout
 from geofm.predict.scratch import scratch_folder
+from geofm.scenes.open import open_scene
 
 SMALL_BLOCKS = Layout(strip_width=61, block_rows=1)
 

@@ -8,12 +8,12 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
-from geofm.scenes.open import open_scene
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geofm.predict.engine import MapOptions
 from geofm.predict.mapping import map_in_memory, map_to_file
+from geofm.scenes.open import open_scene
 from geofm.scenes.window import Window
 from geofm.tasks import NODATA
 
