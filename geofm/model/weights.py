@@ -19,10 +19,12 @@ class LoadReport:
     Attributes:
         loaded: tensors taken from the file.
         total: tensors that the model has.
+        note: what else there is to know, such as bands left out.
     """
 
     loaded: int
     total: int
+    note: str = ""
 
     @property
     def share(self) -> float:
@@ -30,7 +32,8 @@ class LoadReport:
         return self.loaded / self.total
 
     def __str__(self) -> str:
-        return f"{self.loaded} of {self.total} tensors from the file ({self.share:.0%})"
+        text = f"{self.loaded} of {self.total} tensors from the file ({self.share:.0%})"
+        return f"{text}; {self.note}" if self.note else text
 
 
 def write_weights(module: nn.Module, path: Path) -> str:

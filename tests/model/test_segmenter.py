@@ -107,7 +107,7 @@ def test_fcn_starts_without_a_chequerboard() -> None:
         ({"depths": (2,)}, "head reads block 2; the encoder has blocks 0 to 1"),
         ({"channels": 0}, "channels is 0; it can be 1 to 4096"),
         ({"channels": 10**9}, "channels is 1000000000; it can be 1 to 4096"),
-        ({"kind": "unet"}, "unknown head 'unet'; known: linear, fcn"),
+        ({"kind": "deeplab"}, "unknown head 'deeplab'; known: linear, fcn, unet"),
     ],
 )
 def test_heads_that_cannot_be_are_refused(change: dict[str, Any], message: str) -> None:
