@@ -27,7 +27,7 @@ def check_output(out: Path, *, resume: bool, overwrite: bool) -> None:
         raise OutputError(f"the output {out} is a folder; give a file name in it, ending in .tif")
     if out.exists() and not overwrite and not (resume and scratch_folder(out).is_dir()):
         raise OutputError(
-            f"{out} exists, whole; choose another output, or give --overwrite to make it again"
+            f"{out} exists; choose another output, or give --overwrite to make it again"
         )
 
 
