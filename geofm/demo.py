@@ -27,7 +27,7 @@ from geofm.scenes.labels import open_labels
 from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Scene
 from geofm.tasks import IGNORE, MapClass
-from geofm.tiles.splits import check_apart, plan_blocks, split_by_area
+from geofm.tiles.splits import Split, check_apart, plan_blocks, split_by_area
 from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig
 from geofm.train.finetune import finetune_segmenter
 from geofm.train.loop import Progress, part_of
@@ -57,7 +57,7 @@ BLOCK, GAP = 128, 32
 ENCODER = EncoderShape(image_size=48, patch_size=4, embed_dim=96, depth=3, num_heads=3)
 PRETRAIN = PretrainConfig(
     encoder=ENCODER,
-    steps=200,
+    steps=150,
     batch_size=16,
     decoder_dim=96,
     decoder_depth=1,
@@ -149,9 +149,7 @@ def run_demo(out: Path = Path("runs/demo"), *, progress: Progress | None = None)
     scene = whole.select(bands=BANDS)
     labels = open_labels(labels_path, scene.geobox, classes=CODES, column="fclass")
     target = labels.read()
-    height, width = scene.shape
-    water = [int((target[w.slices] == 1).sum()) for w in plan_blocks(height, width, block=BLOCK)]
-    split = split_by_area(height, width, block=BLOCK, gap=GAP, test=0.25, content=water)
+    split = split_demo(target)
     gap = check_apart(split.train, split.test, gap=GAP)
 
     with _half_the_cores():
@@ -206,6 +204,18 @@ def run_demo(out: Path = Path("runs/demo"), *, progress: Progress | None = None)
         encoder=_shown(out / "encoder.geofm"),
         scene=_shown(scene_path),
     )
+
+
+def split_demo(target: npt.NDArray[np.uint8]) -> Split:
+    """A quarter of the blocks for the test, with their share of the labelled water.
+
+    Args:
+        target: (H, W) class codes of the whole scene.
+    """
+    height, width = target.shape
+    blocks = plan_blocks(height, width, block=BLOCK)
+    water = [np.count_nonzero(target[window.slices] == 1) for window in blocks]
+    return split_by_area(height, width, block=BLOCK, gap=GAP, test=0.25, content=water)
 
 
 def _water_index(scene: Scene) -> npt.NDArray[np.uint8]:

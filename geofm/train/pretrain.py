@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geofm.errors import SceneError
 from geofm.model.encoder import Encoder, EncoderConfig
 from geofm.model.folder import PretrainedEncoder
 from geofm.model.mae import MaeConfig, MaskedAutoencoder
@@ -47,6 +48,8 @@ def pretrain_encoder(
         ModelError, ConfigError: the config does not fit, or training diverged.
     """
     config = config or PretrainConfig()
+    if not scenes:
+        raise SceneError("no scene to train on; give one or more")
     areas = areas_of(scenes, windows)
     tell = part_of(progress, 0.0, 0.1)
     statistics = measure_statistics(areas, progress=lambda done: tell(done, "band statistics"))
