@@ -2,12 +2,16 @@
 
 Common names follow the STAC electro-optical extension v2
 (https://github.com/stac-extensions/eo). Centre wavelengths and widths are in
-micrometres: Sentinel-2A from the ESA Sentinel-2 spectral responses, Landsat
+micrometres: Sentinel-2A and 2B from their products' own metadata
+(``Spectral_Information``), 2C from ESA's spectral responses of 2024, Landsat
 from the USGS band designations.
+
+A sensor that is not here is one value: ``Sensor("mine", (Band("1", "red", 0.66,
+0.03), ...))``, given to `open_scene` as ``sensor=``.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
 
@@ -102,6 +106,49 @@ LANDSAT_4_7 = Sensor(
 )
 
 SENSORS = (SENTINEL_2, LANDSAT_8_9, LANDSAT_4_7)
+"""Families: bands of one code and name, near enough for one model."""
+
+
+def _centred(family: Sensor, name: str, *centers: float) -> Sensor:
+    """A member of a family: the same bands around centres of its own, micrometres."""
+    return Sensor(
+        name,
+        tuple(
+            replace(band, center=center) for band, center in zip(family.bands, centers, strict=True)
+        ),
+    )
+
+
+SENTINEL_2A = _centred(
+    SENTINEL_2, "sentinel-2a", 0.4427, 0.4927, 0.5598, 0.6646, 0.7041, 0.7405, 0.7828,
+    0.8328, 0.8647, 0.9451, 1.3735, 1.6137, 2.2024,
+)  # fmt: skip
+SENTINEL_2B = _centred(
+    SENTINEL_2, "sentinel-2b", 0.4423, 0.4923, 0.5590, 0.6650, 0.7038, 0.7391, 0.7797,
+    0.8330, 0.8640, 0.9432, 1.3769, 1.6104, 2.1857,
+)  # fmt: skip
+SENTINEL_2C = _centred(
+    SENTINEL_2, "sentinel-2c", 0.4442, 0.4890, 0.5606, 0.6665, 0.7071, 0.7411, 0.7847,
+    0.8346, 0.8656, 0.9472, 1.3725, 1.6120, 2.1913,
+)  # fmt: skip
+
+# HLS keeps the codes of the sensor that looked, with two digits; its L30 has no pan.
+HLS_S30 = Sensor("hls-s30", SENTINEL_2.bands)
+HLS_L30 = Sensor("hls-l30", tuple(band for band in LANDSAT_8_9.bands if band.name != "pan"))
+
+MEMBERS = (
+    SENTINEL_2A,
+    SENTINEL_2B,
+    SENTINEL_2C,
+    HLS_S30,
+    HLS_L30,
+    *(replace(LANDSAT_4_7, name=f"landsat-{number}") for number in (4, 5, 7)),
+    *(replace(LANDSAT_8_9, name=f"landsat-{number}") for number in (8, 9)),
+)
+"""Single satellites and products, found by name."""
+
+NOT_REFLECTANCE = ("lwir", "lwir11", "lwir12", "vv", "vh")
+"""Bands whose numbers are no reflectance: heat and radar."""
 
 COMMON_NAMES: tuple[str, ...] = tuple(
     dict.fromkeys(

@@ -11,6 +11,7 @@ from pyproj import CRS, Geod, Transformer
 from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from geofm.errors import GridError
 from geofm.scenes.window import Window
 
 _ELLIPSOID = Geod(ellps="WGS84")
@@ -83,6 +84,25 @@ def crop(geobox: GeoBox, window: Window) -> GeoBox:
     col, row = window.col, window.row
     corner = Affine(a, b, a * col + b * row + c, d, e, d * col + e * row + f)
     return GeoBox((window.height, window.width), corner, geobox.crs)
+
+
+def coarser(geobox: GeoBox, step: float) -> GeoBox:
+    """The same corner and area with square pixels of this side, units of the CRS.
+
+    Raises:
+        GridError: the side is not a length above 0.
+    """
+    if not 0 < step < np.inf:
+        raise GridError(f"resolution={step:g} is no pixel size; give a length above 0")
+    a, b, c, d, e, f = tuple(geobox.affine)[:6]
+    width, height = np.hypot(a, d), np.hypot(b, e)
+    across, down = step / width, step / height
+    shape = (
+        max(1, round(geobox.shape[0] / down)),
+        max(1, round(geobox.shape[1] / across)),
+    )
+    corner = Affine(a * across, b * down, c, d * across, e * down, f)
+    return GeoBox(shape, corner, geobox.crs)
 
 
 def apply(affine: Affine, x: Doubles, y: Doubles) -> tuple[Doubles, Doubles]:

@@ -13,6 +13,9 @@ from rasterio.errors import RasterioError
 from geofm.errors import SceneError
 from geofm.scenes.handles import borrow, gdal_reason, is_remote, plain_name
 
+LEVEL_TAG = "GEOFM_LEVEL"
+"""Dataset tag: ``toa`` or ``surface``."""
+
 _SCALE_TAGS = ("scale", "scale_factor")
 _OFFSET_TAGS = ("offset", "add_offset")
 # Enough to see a cut that spares the last block, and cheap for any file.

@@ -23,10 +23,18 @@ class SceneMatch:
         scene: the contract's bands, in its order.
         substitutions: what was accepted in place of what the contract asks
             for, such as ``nir08=nir``, for the receipt.
+        unmasked_qa: quality classes that the model sets aside and this scene does
+            not: nothing in it tells them, or the user chose so.
     """
 
     scene: Scene
     substitutions: tuple[str, ...] = ()
+    unmasked_qa: tuple[str, ...] = ()
+
+    @property
+    def masked_qa(self) -> tuple[str, ...]:
+        """Quality classes that set a pixel aside."""
+        return self.scene.masked_qa or ()
 
 
 def match_scene(
@@ -72,7 +80,19 @@ def match_scene(
             )
         substitutions.append("resolution=any")
     # Substituted bands keep their own names here: they are what the numbers are.
-    return SceneMatch(scene.select(bands=bands), tuple(substitutions))
+    chosen = masked_as(contract.masked_qa, scene.select(bands=bands))
+    unmasked = [name for name in contract.masked_qa if name not in (chosen.masked_qa or ())]
+    return SceneMatch(chosen, tuple(substitutions), tuple(unmasked))
+
+
+def masked_as(classes: Sequence[str], scene: Scene) -> Scene:
+    """The scene with these quality classes set aside, as far as it tells them.
+
+    What the user chose when opening it stands.
+    """
+    if scene.masked_qa is not None or scene.quality is None:
+        return scene
+    return scene.setting_aside([name for name in classes if name in scene.quality.classes])
 
 
 def _match_bands(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import PurePosixPath
 
-from geofm.bands import SENSORS, SENTINEL_2, Sensor, parse_band
+from geofm.bands import MEMBERS, SENSORS, SENTINEL_2, Sensor, parse_band
 from geofm.errors import BandError, SceneError
 from geofm.scenes.header import RasterFile
 
@@ -28,9 +28,10 @@ def find_sensor(sensor: str | Sensor | None) -> Sensor | None:
     """
     if sensor is None or isinstance(sensor, Sensor):
         return sensor
-    named = next((known for known in SENSORS if known.name == sensor.lower()), None)
+    known = (*SENSORS, *MEMBERS)
+    named = next((one for one in known if one.name == sensor.lower()), None)
     if named is None:
-        names = ", ".join(known.name for known in SENSORS)
+        names = ", ".join(one.name for one in known)
         raise BandError(f"unknown sensor {sensor!r}; known: {names}")
     return named
 

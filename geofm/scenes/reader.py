@@ -14,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from geofm.bands import LEVEL_NAMES, Level, band_indexes
 from geofm.errors import SceneError
 from geofm.scenes.ground import crop, crs_name, footprint, ground_resolution
+from geofm.scenes.quality import FILL, Flags, Quality, check_qa_classes, qa_flags
 from geofm.scenes.window import Window
 
 Bools = npt.NDArray[np.bool_]
@@ -88,6 +89,9 @@ class Scene:
         scale, offset: (T, C) float32.
         source: where stored numbers come from.
         paths: the files, without secrets.
+        quality: tells cloud, shadow, ...; None where nothing does.
+        masked_qa: the quality classes that set a pixel aside; None leaves the
+            choice to the model, and until then sets none aside.
     """
 
     id: str
@@ -99,6 +103,8 @@ class Scene:
     offset: Floats
     source: Source = field(repr=False)
     paths: tuple[str, ...] = ()
+    quality: Quality | None = field(default=None, repr=False)
+    masked_qa: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         grid = (len(self.dates), len(self.bands))
@@ -154,11 +160,11 @@ class Scene:
         """
         window = self._inside(window)
         wanted = self.bands if bands is None else bands
-        return self.source.read(
-            window,
-            range(len(self.dates)) if dates is None else dates,
-            band_indexes(self.bands, wanted, where=self.id),
-        )
+        chosen = range(len(self.dates)) if dates is None else dates
+        stored = self.source.read(window, chosen, band_indexes(self.bands, wanted, where=self.id))
+        if self.quality is None:
+            return stored
+        return _set_aside(stored, self.quality.read(window, chosen, wanted), self.masked_qa or ())
 
     def read(self, window: Window | None = None, bands: Sequence[str] | None = None) -> Pixels:
         """Reflectance of a window inside the grid.
@@ -210,7 +216,33 @@ class Scene:
             scale=self.scale[np.ix_(date_at, band_at)],
             offset=self.offset[np.ix_(date_at, band_at)],
             source=_Selection(self.source, tuple(date_at), tuple(band_at)),
+            quality=self.quality and self.quality.select(date_at),
         )
+
+    def setting_aside(self, classes: Sequence[str]) -> "Scene":
+        """The same scene, whose pixels of these quality classes are not used.
+
+        Args:
+            classes: of cloud, adjacent, shadow, cirrus, snow, water and saturated.
+
+        Raises:
+            SceneError: the scene has no quality layer that tells one of them.
+        """
+        wanted = check_qa_classes(classes)
+        told = self.quality.classes if self.quality else ()
+        missing = [name for name in wanted if name not in told]
+        if missing and self.quality:
+            raise SceneError(
+                f"{self.id}: {self.quality.name} tells {', '.join(told) or 'nothing on each date'};"
+                f" asked to set aside {', '.join(missing)} too; leave it out, or give another "
+                "layer with quality="
+            )
+        if missing:
+            raise SceneError(
+                f"{self.id} has no quality layer; needed one to set aside {', '.join(missing)}; "
+                "give it with quality=, or set nothing aside"
+            )
+        return replace(self, masked_qa=wanted)
 
     def to_xarray(self) -> Any:
         """Reflectance as an `xarray.DataArray` (time, band, y, x), read when used.
@@ -232,11 +264,12 @@ class Scene:
             "CRS": crs_name(self.geobox),
             "bounds": self._bounds_text(),
             "values": self.units,
+            "quality": self._quality_text(),
             "stored": f"{self.dtype}, blocks of {self.block_shape[0]} x {self.block_shape[1]}",
             "files": self._files_text(),
         }
         return "\n".join(
-            [f"Scene {self.id}", *(f"  {key:<7}{text}" for key, text in lines.items())]
+            [f"Scene {self.id}", *(f"  {key:<8}{text}" for key, text in lines.items())]
         )
 
     def _inside(self, window: Window | None) -> Window:
@@ -265,9 +298,23 @@ class Scene:
         west, south, east, north = self.footprint.bounds
         return f"{west:.4f}, {south:.4f} to {east:.4f}, {north:.4f} (longitude, latitude)"
 
+    def _quality_text(self) -> str:
+        if self.quality is None:
+            return "no layer: clouds are not known"
+        told = ", ".join(name for name in self.quality.classes if name != "fill")
+        aside = "as the model asks" if self.masked_qa is None else ", ".join(self.masked_qa)
+        return f"{self.quality.name} tells {told or 'nothing'}; set aside: {aside or 'none'}"
+
     def _files_text(self) -> str:
         names = [path.rpartition("/")[2] for path in self.paths]
         return ", ".join(names if len(names) <= 3 else [*names[:2], f"… {names[-1]}"])
+
+
+def _set_aside(stored: StoredPixels, flags: Flags, classes: Sequence[str]) -> StoredPixels:
+    """Fill was not measured; what ``classes`` flag was, but is not to be used."""
+    measured = stored.valid & (flags & FILL == 0)
+    aside = measured & (flags & qa_flags(classes) != 0)
+    return StoredPixels(stored.dn, measured & ~aside, stored.masked | aside)
 
 
 @dataclass(frozen=True, slots=True)

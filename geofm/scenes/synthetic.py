@@ -14,7 +14,7 @@ from rasterio.windows import Window as RasterWindow
 
 from geofm.bands import SENSORS, Level
 from geofm.scenes.handles import borrow, expect_no_georeference
-from geofm.scenes.open import LEVEL_TAG
+from geofm.scenes.header import LEVEL_TAG
 from geofm.scenes.stack import DATES_TAG
 from geofm.tasks import IGNORE, SHARED_BANDS
 

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from geofm.bands import NOT_REFLECTANCE
 from geofm.errors import UnitsError
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
 
-# Bands whose numbers are not reflectance: heat and radar.
-_NOT_REFLECTANCE = ("lwir", "lwir11", "lwir12", "vv", "vh")
 # Half of a band's pixels above 2 is nothing on Earth: snow, cloud and glint
 # reach 1.6 (Landsat's stored range ends there).
 _MAX_MEDIAN = 2.0
@@ -32,7 +31,7 @@ def check_units(scene: Scene) -> None:
         UnitsError: it cannot be, with the likely fix.
         SceneError: the sample cannot be read.
     """
-    optical = [band for band in scene.bands if band not in _NOT_REFLECTANCE]
+    optical = [band for band in scene.bands if band not in NOT_REFLECTANCE]
     if not optical:
         return
     for t in range(len(scene.dates)):
