@@ -64,7 +64,7 @@ def test_any_memory_ceiling_gives_the_same_files(tiny_model, write_raster, dn_of
     model = tiny_model(classes=200)
     scene = open_scene(write_raster(dn_of(24, 6_000), block=16))
     outputs, layouts = [], set()
-    for memory in (2**30, 400 * 2**20, 430 * 2**20):
+    for memory in (2**30, 400 * 2**20, 410 * 2**20):
         folder = tmp_path / str(memory)
         folder.mkdir()
         options = MapOptions(memory=memory)
