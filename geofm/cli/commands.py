@@ -16,6 +16,7 @@ from geofm.cli.words import as_flags, wrapped
 from geofm.terminal import Style, style_of
 
 if TYPE_CHECKING:
+    from geofm.api import Model, PretrainedEncoder
     from geofm.predict.mapping import MapReport
 
 
@@ -47,6 +48,8 @@ def run(flags: Namespace, words: list[str]) -> Result:
             return _doctor(style)
         case "pretrain":
             return _pretrain(flags, style)
+        case "import":
+            return _import(flags, style)
         case "finetune":
             return _finetune(flags, style)
         case "map":
@@ -100,6 +103,51 @@ def _pretrain(flags: Namespace, style: Style) -> Result:
         f"--encoder {_word(flags.output)} -o flood.geofm"
     )
     return _written("encoder", flags.output, then, style)
+
+
+def _import(flags: Namespace, style: Style) -> Result:
+    from geofm import api
+
+    _check_free(flags)
+    with progress_bar(f"importing {flags.source}"):
+        model = api.import_model(
+            flags.source,
+            published=flags.published,
+            config=flags.config,
+            level=flags.level,
+            resolution=flags.resolution,
+            licence=flags.licence,
+            legacy_order=None if flags.legacy_order is None else flags.legacy_order == "yes",
+            upsample_last=None if flags.smp is None else flags.smp == "0.4",
+        )
+        api.save(model, flags.output, overwrite=flags.overwrite)
+    return _imported(model, flags.output, style)
+
+
+def _imported(model: "Model | PretrainedEncoder", path: str, style: Style) -> Result:
+    whole = hasattr(model, "trained")
+    inner = model.trained if whole else model
+    facts = {
+        "kind": "model" if whole else "encoder",
+        "path": path,
+        "name": inner.name,
+        "licences": list(inner.provenance["licences"]),
+        "file_sha256": inner.provenance["file_sha256"],
+        "loaded": str(inner.report),
+    }
+    then = (
+        f"geofm map {_word(path)} SCENE.tif -o OUT.tif"
+        if whole
+        else f"geofm finetune --encoder {_word(path)} --task flood --images DIR --labels DIR -o OUT"
+    )
+    lines = [
+        f"{facts['kind']} {style.name(path)} ({inner.name})",
+        f"loaded: {facts['loaded']}",
+        f"licence: {', '.join(facts['licences']) or 'not recorded; give --licence'}",
+        f"file SHA-256: {facts['file_sha256']}",
+        f"next: {then}",
+    ]
+    return Result("\n".join(lines), facts)
 
 
 def _finetune(flags: Namespace, style: Style) -> Result:

@@ -5,6 +5,7 @@ import re
 from argparse import _ArgumentGroup as Group
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,13 @@ class Command:
     about: str
     examples: tuple[str, ...]
     groups: tuple[tuple[str, Callable[[Group], None]], ...]
+
+
+class Merge(argparse.Action):
+    """A flag of pairs that may stand several times; nothing said before is lost."""
+
+    def __call__(self, _: object, flags: argparse.Namespace, value: Any, __: object = None) -> None:
+        setattr(flags, self.dest, {**(getattr(flags, self.dest) or {}), **value})
 
 
 # Groups that commands share.
@@ -56,6 +64,7 @@ def _reading_for_model(group: Group) -> None:
         "--accept",
         metavar="NEED=HAVE",
         type=pairs,
+        action=Merge,
         help="let a similar band stand in, such as nir08=nir; the receipt keeps it",
     )
 
@@ -99,6 +108,52 @@ def _pretrain(group: Group) -> None:
     _output(group, "DIR.geofm", "encoder folder to write")
 
 
+def _import(group: Group) -> None:
+    group.add_argument(
+        "source",
+        metavar="FILE",
+        help="weights file (.pt, .pth, .ckpt), or the name of a published model to download",
+    )
+    group.add_argument(
+        "--as",
+        dest="published",
+        metavar="NAME",
+        help="the published model that a renamed file is",
+    )
+    group.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TerraTorch's YAML file, or the config.json of an encoder",
+    )
+    _output(group, "NAME.geofm", "model folder to write")
+
+
+def _unsaid(group: Group) -> None:
+    group.add_argument(
+        "--level",
+        choices=("toa", "surface"),
+        metavar="LEVEL",
+        help="toa or surface: the pixels that it was taught with",
+    )
+    group.add_argument(
+        "--resolution", metavar="METRES", type=float, help="of the pixels that it was taught with"
+    )
+    group.add_argument("--licence", metavar="NAME", help="of the weights, such as apache-2.0")
+    group.add_argument(
+        "--legacy-order",
+        choices=("yes", "no"),
+        metavar="YES|NO",
+        help="taught on the shuffled dates and bands of the first crop model (default: "
+        "as published)",
+    )
+    group.add_argument(
+        "--smp",
+        choices=("0.4", "0.5"),
+        metavar="VERSION",
+        help="of segmentation_models.pytorch under a U-Net: 0.4 and before, or 0.5 and later",
+    )
+
+
 def _finetune(group: Group) -> None:
     group.add_argument("--task", required=True, metavar="NAME", help="flood, burn_scar or crops")
     group.add_argument("--images", required=True, metavar="DIR", help="folder of scenes")
@@ -112,11 +167,14 @@ def _finetune(group: Group) -> None:
         "--codes",
         metavar="CODE=CLASS",
         type=pairs,
+        action=Merge,
         help="what labels mean, such as '1=water,3=not water'; other labels are left out",
     )
     group.add_argument("--column", metavar="NAME", help="the polygons' column of labels")
     group.add_argument(
-        "--encoder", metavar="PATH", help="encoder folder to start from (default: from scratch)"
+        "--encoder",
+        metavar="PATH",
+        help="encoder folder or published name to start from (default: from scratch)",
     )
     _output(group, "DIR.geofm", "model folder to write")
 
@@ -193,6 +251,22 @@ COMMANDS = {
                 ("Input and output", _pretrain),
                 ("Training", _training),
                 (READING, _reading),
+                ("Also", _common),
+            ),
+        ),
+        Command(
+            "import",
+            "take over a published Prithvi, or a model of TerraTorch",
+            "Turn published Prithvi weights, or a TerraTorch checkpoint of the same families, "
+            "into a model folder that knows which pixels it needs. Nothing in the file is run.",
+            (
+                "geofm import prithvi-eo-2.0-300m-burnscars -o burns.geofm",
+                "geofm import best.ckpt --config config.yaml --level surface --resolution 30 \\\n"
+                "        -o mine.geofm",
+            ),
+            (
+                ("Input and output", _import),
+                ("What the file does not say", _unsaid),
                 ("Also", _common),
             ),
         ),

@@ -65,11 +65,12 @@ def test_flags_may_stand_anywhere() -> None:
 
 def test_values_become_what_the_house_uses() -> None:
     words = ["map", "m", "s", "-o", "o.tif", "--bands", "red, nir08", "--offset", "-0.1"]
-    flags = parse([*words, "--accept", "nir08=nir,red=green", "--scale", "1e-4,2e-4"])
+    words += ["--accept", "nir08=nir,red=green", "--accept", "resolution=any"]
+    flags = parse([*words, "--scale", "1e-4,2e-4"])
     assert flags.bands == ("red", "nir08")
     assert flags.offset == -0.1
     assert flags.scale == (1e-4, 2e-4)
-    assert flags.accept == {"nir08": "nir", "red": "green"}
+    assert flags.accept == {"nir08": "nir", "red": "green", "resolution": "any"}
     assert flags.memory == 2 * 2**30
 
 
