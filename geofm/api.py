@@ -6,14 +6,16 @@ Everything here is reached as ``geofm.NAME``; all other modules are private.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from geofm.contract import PixelContract
+from geofm.errors import ModelError
 from geofm.info.models import model_rows
 from geofm.info.page import Page
+from geofm.model.finetuned import ImportOptions, import_finetuned, is_finetuned
 from geofm.model.folder import (
     PretrainedEncoder,
     TrainedModel,
@@ -22,6 +24,7 @@ from geofm.model.folder import (
     save_encoder,
     save_model,
 )
+from geofm.model.prithvi import Adaptation, load_prithvi
 from geofm.pairing import open_pairs
 from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.infer import Precision
@@ -49,6 +52,7 @@ __all__ = [
     "PretrainedEncoder",
     "Scene",
     "finetune",
+    "import_model",
     "load_encoder",
     "load_model",
     "map_scene",
@@ -145,13 +149,90 @@ def load_model(path: str | Path) -> Model:
     return Model(load_model_folder(Path(path)))
 
 
-def load_encoder(path: str | Path) -> PretrainedEncoder:
-    """Open an encoder folder, checked whole.
+def load_encoder(
+    source: str | Path,
+    *,
+    bands: Sequence[str] = (),
+    dates: int | None = None,
+    image_size: int | None = None,
+    positions: Literal["computed", "resized"] = "computed",
+    norm_eps: float = 1e-5,
+    config: str | Path | Mapping[str, Any] | None = None,
+) -> PretrainedEncoder:
+    """Open an encoder, checked whole; ``print`` shows its licence, hash and load report.
+
+    Args:
+        source: a folder that geofm wrote; a published name, such as
+            ``"prithvi-eo-2.0-300m-tl"``, which is downloaded once; or a
+            published file. What follows is for published ones.
+        bands: some of its bands, in any order; all by default.
+        dates, image_size: of an input; as published by default.
+        positions: the position code of another ``image_size`` is ``"computed"``
+            for it, or that of the published size is ``"resized"``.
+        norm_eps: of every LayerNorm; the oldest published code had 1e-6.
+        config: the hub's ``config.json``, for a file that is none of the published.
 
     Raises:
         ModelError: it is damaged, incomplete, of an unknown version, or no encoder.
+        BandError: it has not seen a band.
+        OutputError: a download cannot be stored.
     """
-    return load_encoder_folder(Path(path))
+    adapt = Adaptation(
+        bands=bands, dates=dates, image_size=image_size, positions=positions, norm_eps=norm_eps
+    )
+    if not Path(source).is_dir():
+        return load_prithvi(source, config=config, adapt=adapt)
+    if adapt != Adaptation() or config is not None:
+        raise ModelError(
+            f"{source} is an encoder folder and stays as it was trained; leave out bands, dates, "
+            "image_size, positions, norm_eps and config"
+        )
+    return load_encoder_folder(Path(source))
+
+
+def import_model(
+    source: str | Path,
+    *,
+    published: str | None = None,
+    config: str | Path | None = None,
+    level: Literal["toa", "surface"] | None = None,
+    resolution: float | None = None,
+    licence: str | None = None,
+    legacy_order: bool | None = None,
+    upsample_last: bool | None = None,
+) -> Model | PretrainedEncoder:
+    """Take over a model that was fine-tuned from Prithvi elsewhere, or a Prithvi encoder.
+
+    Args:
+        source: a published name, such as ``"prithvi-eo-2.0-300m-burnscars"``, or
+            a weights file; one that keeps its published name is known by it.
+        published: the name of the published model that a renamed file is.
+        config: TerraTorch's YAML file, or an encoder's ``config.json``.
+        level, resolution: of the pixels that it was taught with, where the
+            config does not tell.
+        licence: of the weights, where they are not IBM and NASA's.
+        legacy_order: whether it was taught on the shuffled dates and bands of
+            the first crop model; None as published.
+        upsample_last: whether a U-Net's last block doubles the side, as
+            segmentation_models.pytorch did to 0.4; None as published, or as
+            TerraTorch does today.
+
+    Raises:
+        ModelError: it is unknown, damaged or incomplete.
+        OutputError: a download cannot be stored.
+    """
+    options = ImportOptions(
+        published=published,
+        config=config,
+        level=level,
+        resolution=resolution,
+        licence=licence,
+        legacy_order=legacy_order,
+        upsample_last=upsample_last,
+    )
+    if is_finetuned(source, options):
+        return Model(import_finetuned(source, options))
+    return load_prithvi(source, config=config)
 
 
 def map_scene(

@@ -29,7 +29,7 @@ class Result:
     code: int = 0
 
 
-def run(flags: Namespace, words: list[str]) -> Result:
+def run(flags: Namespace, words: list[str]) -> Result:  # noqa: PLR0911  one a command
     """Run the command that the flags name.
 
     Args:
@@ -125,26 +125,30 @@ def _import(flags: Namespace, style: Style) -> Result:
 
 
 def _imported(model: "Model | PretrainedEncoder", path: str, style: Style) -> Result:
-    whole = hasattr(model, "trained")
-    inner = model.trained if whole else model
+    from geofm.api import Model
+
+    match model:
+        case Model(trained=inner):
+            kind, then = "model", f"geofm map {_word(path)} SCENE.tif -o OUT.tif"
+        case inner:
+            kind = "encoder"
+            then = (
+                f"geofm finetune --task flood --images DIR --labels DIR "
+                f"--encoder {_word(path)} -o flood.geofm"
+            )
     facts = {
-        "kind": "model" if whole else "encoder",
+        "kind": kind,
         "path": path,
         "name": inner.name,
+        "loaded": str(inner.report),
         "licences": list(inner.provenance["licences"]),
         "file_sha256": inner.provenance["file_sha256"],
-        "loaded": str(inner.report),
     }
-    then = (
-        f"geofm map {_word(path)} SCENE.tif -o OUT.tif"
-        if whole
-        else f"geofm finetune --encoder {_word(path)} --task flood --images DIR --labels DIR -o OUT"
-    )
     lines = [
-        f"{facts['kind']} {style.name(path)} ({inner.name})",
+        f"{kind} {style.name(path)} ({inner.name})",
         f"loaded: {facts['loaded']}",
-        f"licence: {', '.join(facts['licences']) or 'not recorded; give --licence'}",
-        f"file SHA-256: {facts['file_sha256']}",
+        f"licence: {', '.join(facts['licences']) or 'not recorded (--licence)'}",
+        f"SHA-256 of its file: {facts['file_sha256']}",
         f"next: {then}",
     ]
     return Result("\n".join(lines), facts)

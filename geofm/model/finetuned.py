@@ -75,6 +75,13 @@ def find_model(name: str) -> PublishedModel | None:
     return next((m for m in MODELS if plain in {m.name, m.file.lower()}), None)
 
 
+def is_finetuned(source: str | Path, options: ImportOptions) -> bool:
+    """Whether a source is said to be a fine-tuned model, by name or by its config."""
+    if options.config is not None:
+        return Path(options.config).suffix.lower() in {".yaml", ".yml"}
+    return find_model(options.published or Path(source).name) is not None
+
+
 def import_finetuned(source: str | Path, options: ImportOptions | None = None) -> TrainedModel:
     """A model from the hub or from a file, complete or not at all.
 

@@ -68,7 +68,7 @@ class TrainedModel:
     report: LoadReport | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PretrainedEncoder:
     """An encoder that a model can begin with; the fields are those of `TrainedModel`."""
 
@@ -78,6 +78,19 @@ class PretrainedEncoder:
     provenance: Mapping[str, Any]
     sha256: str | None = None
     report: LoadReport | None = None
+
+    def __repr__(self) -> str:
+        shape = self.encoder.config
+        lines = [
+            f"encoder {self.name}",
+            f"  ViT, {shape.depth} blocks {shape.embed_dim} wide, patches of {shape.patch_size} px",
+            f"  {self.contract.dates} dates of {', '.join(self.contract.bands)}",
+            f"  licences: {', '.join(self.provenance.get('licences', ())) or 'not recorded'}",
+            f"  sha256: {self.sha256 or 'not saved yet'}",
+        ]
+        if self.report:
+            lines.append(f"  {self.report}")
+        return "\n".join(lines)
 
 
 def save_model(model: TrainedModel, path: Path, *, overwrite: bool = False) -> TrainedModel:

@@ -23,7 +23,7 @@ from geofm.model.folder import PretrainedEncoder
 from geofm.model.foreign import ForeignFile, check_tensors, fill, read_foreign
 from geofm.model.hub import fetch
 from geofm.model.mae import MaeConfig, MaskedAutoencoder
-from geofm.model.published import ENCODERS, HUB, LICENCE, PublishedEncoder
+from geofm.model.published import ENCODERS, HUB, LICENCE, MODELS, PublishedEncoder
 
 PATCHES = "patch_embed.proj.weight"
 
@@ -187,8 +187,8 @@ def _open(
     if published is not None and not path.exists():
         return read_foreign(fetch(published.repo, published.file)), published
     if not path.exists():
-        known = ", ".join(known.name for known in ENCODERS)
-        raise ModelError(f"{source} is neither a file nor a published encoder; known: {known}")
+        known = ", ".join(known.name for known in (*ENCODERS, *MODELS))
+        raise ModelError(f"{source} does not exist, and is no published model; known: {known}")
     file = read_foreign(path)
     return file, _recognised(file)
 
@@ -200,8 +200,9 @@ def _recognised(file: ForeignFile) -> PublishedEncoder:
     best = max(ENCODERS, key=lambda known: agreeing[known.name])
     if 2 * agreeing[best.name] < len(found):
         raise ModelError(
-            f"{file.path} is none of the published Prithvi encoders; give its config (the "
-            f"config.json beside it), or one of {', '.join(known.name for known in ENCODERS)}"
+            f"{file.path} is none of the published Prithvi encoders; give its config (--config, "
+            "the hub's config.json), or, if it is a fine-tuned model, say which (--as) or give "
+            "the YAML file of TerraTorch that trained it (--config)"
         )
     return best
 
