@@ -173,16 +173,16 @@ def run_demo(out: Path = Path("runs/demo"), *, progress: Progress | None = None)
             licences=LICENCES,
             progress=part_of(progress, 0.3, 0.85),
         )
-    model = save_model(model, out / "water.geofm", overwrite=True)
+        model = save_model(model, out / "water.geofm", overwrite=True)
+        mapped = map_to_file(
+            model,
+            scene,
+            out / "water.tif",
+            options=MapOptions(overwrite=True),
+            command="geofm demo",
+            progress=part_of(progress, 0.85, 0.97),
+        )
 
-    mapped = map_to_file(
-        model,
-        scene,
-        out / "water.tif",
-        options=MapOptions(overwrite=True),
-        command="geofm demo",
-        progress=part_of(progress, 0.85, 0.97),
-    )
     # What is scored is the map as written.
     codes = open_labels(mapped.path, scene.geobox).read()
     score = score_map(codes, target, split.test, count=len(CLASSES))
@@ -214,7 +214,7 @@ def split_demo(target: npt.NDArray[np.uint8]) -> Split:
     """
     height, width = target.shape
     blocks = plan_blocks(height, width, block=BLOCK)
-    water = [np.count_nonzero(target[window.slices] == 1) for window in blocks]
+    water = [float((target[window.slices] == 1).sum()) for window in blocks]
     return split_by_area(height, width, block=BLOCK, gap=GAP, test=0.25, content=water)
 
 
@@ -233,7 +233,7 @@ def _shown(path: Path) -> str:
 
 @contextmanager
 def _half_the_cores() -> Iterator[None]:
-    """Train on half of the cores, four at most.
+    """Compute on half of the cores, four at most.
 
     Threads of a model this small wait for each other more than they work, and
     on a busy machine a step takes several times as long on all cores.
