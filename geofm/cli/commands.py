@@ -220,6 +220,11 @@ def _map_page(report: "MapReport", style: Style) -> str:
     }
     if report.substitutions:
         rows["accepted"] = ", ".join(report.substitutions)
+    if report.recipe.masked_qa:
+        rows["set aside"] = ", ".join(report.recipe.masked_qa)
+    if report.recipe.unmasked_qa:
+        unmasked = ", ".join(report.recipe.unmasked_qa)
+        rows["not masked"] = f"{unmasked}: the scene does not tell them, or you chose so"
     if report.resumed_blocks:
         rows["resumed"] = f"{report.resumed_blocks} of {report.blocks} blocks were done before"
     return "\n".join(f"{style.faint(label.ljust(12))}{text}" for label, text in rows.items())
@@ -253,7 +258,10 @@ def _demo(flags: Namespace) -> Result:
 
 def _reading(flags: Namespace) -> dict[str, Any]:
     """What the user says of a scene's file; what they do not say is left to it."""
-    names = ("bands", "sensor", "dates", "scale", "offset", "level", "nodata")
+    names = (
+        *("bands", "sensor", "dates", "scale", "offset", "level", "nodata", "resolution"),
+        *("quality", "quality_codes", "masked_qa"),
+    )
     return {name: value for name in names if (value := getattr(flags, name)) is not None}
 
 

@@ -56,6 +56,19 @@ def _reading(group: Group) -> None:
     group.add_argument(
         "--nodata", metavar="X", type=float, help="the stored number that means no data"
     )
+    group.add_argument(
+        "--resolution", metavar="X", type=float, help="side of a pixel, units of the CRS: 20"
+    )
+    group.add_argument("--quality", metavar="FILE", help="a cloud mask or another quality layer")
+    group.add_argument(
+        "--quality-codes", metavar="KIND", help="fmask, scl, qa_pixel or cloud (any but 0)"
+    )
+    group.add_argument(
+        "--masked-qa",
+        metavar="NAMES",
+        type=names,
+        help="set aside such as cloud,shadow (default: as the model asks)",
+    )
 
 
 def _reading_for_model(group: Group) -> None:

@@ -24,7 +24,8 @@ def as_flags(sentence: str) -> str:
     """
     names = {"classes": "codes"}
     return re.sub(
-        r"\b(scale|offset|level|nodata|bands|sensor|dates|column|classes)=([\w.+-]*)",
+        r"\b(scale|offset|level|nodata|bands|sensor|dates|resolution|quality|column|classes)="
+        r"([\w.+-]*)",
         lambda found: f"--{names.get(found[1], found[1])} {found[2]}".rstrip(),
         " ".join(sentence.split()),
     )

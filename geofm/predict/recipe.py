@@ -23,6 +23,8 @@ class Recipe:
         contract: the pixel contract, plain.
         bands: the scene's bands that were read, in order.
         substitutions: bands that stand in for others, as accepted by the user.
+        masked_qa: quality classes that set a pixel aside.
+        unmasked_qa: those the model sets aside and this scene does not.
         window, overlap: pixels; the plan is anchored to the whole grid.
         batch: windows a forward pass takes.
         device, hardware, precision, threads: as `Device`.
@@ -34,6 +36,8 @@ class Recipe:
     contract: dict[str, object]
     bands: tuple[str, ...]
     substitutions: tuple[str, ...]
+    masked_qa: tuple[str, ...]
+    unmasked_qa: tuple[str, ...]
     window: int
     overlap: int
     batch: int
@@ -64,6 +68,8 @@ def make_recipe(
         contract=asdict(model.contract),
         bands=match.scene.bands,
         substitutions=match.substitutions,
+        masked_qa=match.masked_qa,
+        unmasked_qa=match.unmasked_qa,
         window=plan.size,
         overlap=plan.overlap,
         batch=batch,

@@ -92,7 +92,8 @@ def masked_as(classes: Sequence[str], scene: Scene) -> Scene:
     """
     if scene.masked_qa is not None or scene.quality is None:
         return scene
-    return scene.setting_aside([name for name in classes if name in scene.quality.classes])
+    told = [name for name in classes if name in scene.quality.classes]
+    return scene.setting_aside(told) if told else scene
 
 
 def _match_bands(

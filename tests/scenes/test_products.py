@@ -11,7 +11,6 @@ import rasterio
 from rasterio.transform import from_origin
 
 from geofm.errors import BandError, GridError, SceneError, UnitsError
-from geofm.scenes.match import match_scene
 from geofm.scenes.open import open_scene
 from geofm.scenes.window import Window
 
