@@ -159,6 +159,9 @@ COMMON_NAMES: tuple[str, ...] = tuple(
 """Every band name geofm knows, once each."""
 
 _ALIASES = {
+    "rededge1": "rededge071",
+    "rededge2": "rededge075",
+    "rededge3": "rededge078",
     "nir_narrow": "nir08",
     "narrow_nir": "nir08",
     "nir_broad": "nir",

@@ -1,36 +1,59 @@
-"""Open files as a scene: headers, a small sample for the units, and nothing else."""
+"""Open anything as a scene: headers and metadata, a small sample for the units, nothing else."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
-import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from geofm.bands import Level, Sensor
 from geofm.errors import GridError, SceneError, UnitsError
+from geofm.scenes.arrayfiles import is_array_file, open_array_file
 from geofm.scenes.discover import find_products
+from geofm.scenes.factors import Factors, Stated, find_factors
 from geofm.scenes.ground import coarser, ground_resolution
+from geofm.scenes.handles import plain_name
 from geofm.scenes.header import LEVEL_TAG, RasterFile, read_header
 from geofm.scenes.naming import date_in_name, find_sensor, to_date
 from geofm.scenes.products import Product, check_products, product_files, quality_files
-from geofm.scenes.quality import FileQuality, QualityFile, find_coding
+from geofm.scenes.quality import FileQuality, Quality, QualityFile, find_coding
 from geofm.scenes.rasters import RasterSource
 from geofm.scenes.reader import Scene
+from geofm.scenes.stac import find_items
 from geofm.scenes.stack import Stack, stack_files
 from geofm.scenes.units import check_units
 from geofm.scenes.warp import same_grid, source_window
 
-Factors = float | Sequence[float] | npt.NDArray[Any]
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from geofm.scenes.arrays import Cube
+
 Files = str | Path | Sequence[str | Path]
 Days = Sequence[str | date | None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Said:
+    """What the caller says of the source; attributes as the arguments of `open_scene`."""
+
+    bands: Sequence[str | None] | None
+    sensor: Sensor | None
+    dates: Days | None
+    scale: Factors | None
+    offset: Factors | None
+    level: Level | None
+    nodata: float | None
+    geobox: GeoBox | None
+    resolution: float | None
+    quality: Files | None
+    quality_codes: str | Mapping[int, str] | None
+
+
 def open_scene(
-    source: Files,
+    source: Any,
     *,
     bands: Sequence[str | None] | None = None,
     sensor: str | Sensor | None = None,
@@ -44,19 +67,24 @@ def open_scene(
     quality: Files | None = None,
     quality_codes: str | Mapping[int, str] | None = None,
     masked_qa: Sequence[str] | None = None,
+    sign: Callable[[str], str] | None = None,
 ) -> Scene:
-    """Open a product, a raster, or a list of either as bands, as dates or as both.
+    """Open a product, a catalogue item, an array or rasters as one scene.
+
+    A list is taken as bands, as dates or as both.
 
     Files on other grids are brought onto one: bilinear, with their validity;
     quality layers by the nearest pixel. What the caller states replaces what the
     files say.
 
     Args:
-        source: an HLS v2.0 granule, a Landsat Collection 2 Level 2 product or a
-            Sentinel-2 SAFE product (folder, zip, metadata file or list of files); a
-            GeoTIFF, COG, VRT or another raster that GDAL reads; a path, an http(s), s3,
-            gs or az address, or a list of them.
-        bands: of a product, those wanted, in this order. Of rasters, common names in
+        source: a path or address (http(s), s3, gs, az), or a list of them:
+            a product: HLS v2.0, Landsat Collection 2 Level 2, or Sentinel-2 SAFE (folder,
+            zip, metadata file or list of files);
+            a STAC item, item collection or collection (JSON, a dict, or pystac's object);
+            an xarray DataArray or Dataset, a NetCDF file or a Zarr store;
+            a GeoTIFF, COG, VRT or another raster that GDAL reads.
+        bands: of a product or item, those wanted, in this order. Of rasters, common names in
             the order of a file's bands (or one for each one-band file); ``"-"`` or None
             leaves a band out.
         sensor: where bands are named by codes: ``"sentinel-2"``, ``"landsat-8-9"``,
@@ -74,6 +102,8 @@ def open_scene(
             ``"cloud"`` (any but 0), or number -> class; told by their names when None.
         masked_qa: quality classes that set a pixel aside, of cloud, adjacent, shadow,
             cirrus, snow, water and saturated; those of the model that maps when None.
+        sign: address of a STAC asset -> the address with a token, such as
+            ``planetary_computer.sign``; tokens stay out of receipts and messages.
 
     Raises:
         SceneError: a file is missing or not a whole raster, or dates do not fit; there is
@@ -82,45 +112,151 @@ def open_scene(
         UnitsError: there is no scale, or the values contradict it; levels differ.
         GridError: files do not meet on the ground, or one has no CRS.
     """
-    paths = [str(path) for path in ([source] if isinstance(source, str | Path) else source)]
-    if not paths:
-        raise SceneError("an empty list of files was given; needed one or more rasters")
-    days = [dates] if isinstance(dates, str | date) else dates
-    products = _with_dates(find_products(paths), days)
-    if products:
-        check_products(products)
-        files = product_files(products, bands=bands, pixel=resolution)
-        stack = stack_files([_with_nodata(file, nodata) for file in files])
-    else:
-        files = [_with_nodata(read_header(path), nodata) for path in paths]
-        stack = stack_files(files, bands=bands, sensor=find_sensor(sensor), dates=days)
-    grid = _common_grid(files, geobox, resolution)
-    scales, offsets = _units(files, stack, scale, offset)
-    scene = Scene(
-        id=products[0].id if products else Path(files[0].name).stem,
-        bands=stack.bands,
-        dates=stack.dates,
-        geobox=grid,
-        level=_level(files, level),
-        scale=scales,
-        offset=offsets,
-        source=RasterSource(files=tuple(files), slots=stack.slots, geobox=grid),
-        paths=tuple(file.name for file in files),
-        quality=_quality(products, stack, grid, quality, quality_codes),
+    said = _Said(
+        bands=bands,
+        sensor=find_sensor(sensor),
+        dates=[dates] if isinstance(dates, str | date) else dates,
+        scale=scale,
+        offset=offset,
+        level=level,
+        nodata=nodata,
+        geobox=geobox,
+        resolution=resolution,
+        quality=quality,
+        quality_codes=quality_codes,
     )
-    # What an agency states needs no sample of pixels to be believed.
-    if not products or scale is not None or offset is not None:
-        check_units(scene)
+    scene = _open(source, said, sign)
     return scene if masked_qa is None else scene.setting_aside(masked_qa)
 
 
-def _with_dates(products: list[Product], days: Days | None) -> list[Product]:
+def _open(source: Any, said: _Said, sign: Callable[[str], str] | None) -> Scene:
+    """By what the source is, each kind to its opener."""
+    if _is_array(source):
+        return _open_array(source, said, paths=())
+    items = find_items(source, sign)
+    if items is not None:
+        return _open_products(items, said)
+    paths = [str(path) for path in ([source] if isinstance(source, str | Path) else source)]
+    if not paths:
+        raise SceneError("an empty list of files was given; needed one or more rasters")
+    if any(map(is_array_file, paths)):
+        return _open_array(open_array_file(_single(paths)), said, paths=paths)
+    products = find_products(paths)
+    return _open_products(products, said) if products else _open_rasters(paths, said)
+
+
+def _is_array(source: Any) -> bool:
+    """Whether it is an xarray object; asked without importing xarray."""
+    kind = type(source)
+    return kind.__module__.partition(".")[0] == "xarray" and kind.__name__ in {
+        "DataArray",
+        "Dataset",
+    }
+
+
+def _single(paths: Sequence[str]) -> str:
+    if len(paths) > 1:
+        raise SceneError(
+            f"{len(paths)} files were given, and {plain_name(paths[0])} or another is NetCDF or "
+            "Zarr; needed one such file; join them with xarray.open_mfdataset and give the result"
+        )
+    return paths[0]
+
+
+def _open_products(products: Sequence[Product], said: _Said) -> Scene:
+    products = _with_dates(products, said.dates)
+    check_products(products)
+    _check_offsets(products, said.offset)
+    files = product_files(products, bands=said.bands, pixel=said.resolution)
+    files = [_with_nodata(file, said.nodata) for file in files]
+    by_date = {product.date: product for product in products}
+    scene = _file_scene(products[0].id, files, stack_files(files), said)
+    if said.quality is None:
+        layers = tuple(quality_files(by_date[day]) for day in scene.dates)
+        scene = replace(scene, quality=_file_quality(layers, scene.geobox))
+    # What an agency states needs no sample of pixels to be believed.
+    doubtful = said.offset is None and any(product.doubtful for product in products)
+    if said.scale is not None or said.offset is not None or doubtful:
+        check_units(scene, doubtful=doubtful)
+    return scene
+
+
+def _check_offsets(products: Sequence[Product], given: Factors | None) -> None:
+    """Offsets are known, or the caller gives one.
+
+    Raises:
+        UnitsError: they are not.
+    """
+    conflict = next((product for product in products if product.conflict), None)
+    if conflict is not None and given is None:
+        raise UnitsError(
+            f"{conflict.id}: {conflict.conflict}; needed to know whether the offset has been "
+            "applied to the pixels already; look at a dark place, and give offset=0 if it has, "
+            "else offset=-0.1"
+        )
+
+
+def _open_rasters(paths: Sequence[str], said: _Said) -> Scene:
+    files = [_with_nodata(read_header(path), said.nodata) for path in paths]
+    stack = stack_files(files, bands=said.bands, sensor=said.sensor, dates=said.dates)
+    scene = _file_scene(Path(files[0].name).stem, files, stack, said)
+    check_units(scene)
+    return scene
+
+
+def _file_scene(name: str, files: Sequence[RasterFile], stack: Stack, said: _Said) -> Scene:
+    """A scene of files whose headers say all that is known of them."""
+    grid = _common_grid(files, said.geobox, said.resolution)
+    scale, offset = find_factors(_file_units(files, stack), stack.bands, said.scale, said.offset)
+    return Scene(
+        id=name,
+        bands=stack.bands,
+        dates=stack.dates,
+        geobox=grid,
+        level=_level(files, said.level),
+        scale=scale,
+        offset=offset,
+        source=RasterSource(files=tuple(files), slots=stack.slots, geobox=grid),
+        paths=tuple(file.name for file in files),
+        quality=_given_quality(said, stack.dates, grid),
+    )
+
+
+def _open_array(source: "xr.DataArray | xr.Dataset", said: _Said, *, paths: Sequence[str]) -> Scene:
+    from geofm.scenes.arrays import ArraySource, cube_quality, read_cube, stated_nodata
+
+    if said.geobox is not None or said.resolution is not None:
+        raise GridError(
+            "geobox= and resolution= were given with an array, which stays on its own grid; "
+            "resample it first (array.odc.reproject(geobox))"
+        )
+    cube = read_cube(source, bands=said.bands, sensor=said.sensor, dates=said.dates)
+    variables = list(cube.data.data_vars.values())
+    scale, offset = find_factors(_cube_units(cube), cube.bands, said.scale, said.offset)
+    fills = [stated_nodata(one) if said.nodata is None else said.nodata for one in variables]
+    scene = Scene(
+        id=Path(plain_name(paths[0])).stem if paths else cube.id,
+        bands=cube.bands,
+        dates=cube.dates,
+        geobox=cube.geobox,
+        level=_checked_level(said.level) or cube.level,
+        scale=scale,
+        offset=offset,
+        source=ArraySource(data=cube.data, nodata=tuple(fills)),
+        paths=tuple(map(plain_name, paths)),
+        quality=_given_quality(said, cube.dates, cube.geobox) or cube_quality(cube),
+    )
+    check_units(scene)
+    return scene
+
+
+def _with_dates(products: Sequence[Product], days: Days | None) -> Sequence[Product]:
     """Products on the caller's dates, one each.
 
     Raises:
         SceneError: their numbers differ.
     """
-    if not products or days is None:
+    if days is None:
         return products
     if len(days) != len(products):
         raise SceneError(
@@ -131,21 +267,19 @@ def _with_dates(products: list[Product], days: Days | None) -> list[Product]:
     ]
 
 
-def _quality(
-    products: Sequence[Product],
-    stack: Stack,
-    grid: GeoBox,
-    given: Files | None,
-    codes: str | Mapping[int, str] | None,
-) -> FileQuality | None:
-    """The caller's quality layers, or the products' own; None where there is none at all."""
-    if given is not None:
-        paths = [str(path) for path in ([given] if isinstance(given, str | Path) else given)]
-        files = [QualityFile(read_header(path), find_coding(codes, path)) for path in paths]
-        layers = _by_date(files, stack.dates)
-    else:
-        by_date = {product.date: quality_files(product) for product in products}
-        layers = tuple(by_date.get(day, ()) for day in stack.dates)
+def _given_quality(said: _Said, dates: Sequence[date | None], grid: GeoBox) -> Quality | None:
+    """The quality layers that the caller gives; None where there are none."""
+    if said.quality is None:
+        return None
+    given = [said.quality] if isinstance(said.quality, str | Path) else said.quality
+    files = [
+        QualityFile(read_header(path), find_coding(said.quality_codes, str(path))) for path in given
+    ]
+    return _file_quality(_by_date(files, dates), grid)
+
+
+def _file_quality(layers: tuple[tuple[QualityFile, ...], ...], grid: GeoBox) -> FileQuality | None:
+    """Quality layers of each date, all of which have a place on the grid; None without any."""
     for layer in (one for date_layers in layers for one in date_layers):
         _check_place(layer.file, grid)
     return FileQuality(layers, grid) if any(layers) else None
@@ -220,11 +354,8 @@ def _check_place(file: RasterFile, grid: GeoBox) -> None:
 
 def _level(files: Sequence[RasterFile], given: Level | None) -> Level:
     """The caller's, or the one that all files state."""
-    known = get_args(Level)
     if given is not None:
-        if given not in known:
-            raise UnitsError(f"unknown level {given!r}; known: {', '.join(known)}")
-        return given
+        return _checked_level(given) or given
     stated = {file.tags.get(LEVEL_TAG, "unknown") for file in files}
     if len(stated) > 1:
         raise UnitsError(
@@ -232,60 +363,33 @@ def _level(files: Sequence[RasterFile], given: Level | None) -> Level:
             "of one level, or give level= where a file's tag is wrong or absent"
         )
     found = stated.pop()
-    return cast(Level, found) if found in known else "unknown"
+    return cast(Level, found) if found in get_args(Level) else "unknown"
 
 
-def _units(
-    files: Sequence[RasterFile], stack: Stack, scale: Factors | None, offset: Factors | None
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Scale and offset (T, C) float32: the caller's, or the tags'.
-
-    Raises:
-        UnitsError: a band has no scale, or a scale was given against a tagged offset.
-    """
-    shape = (len(stack.dates), len(stack.bands))
-    headers = [[(files[s.file], files[s.file].bands[s.band]) for s in row] for row in stack.slots]
-    if scale is None:
-        for row in headers:
-            for name, (file, band) in zip(stack.bands, row, strict=True):
-                if band.scale is None:
-                    raise UnitsError(_no_scale(file, name))
-        scales = np.array([[band.scale for _, band in row] for row in headers], dtype=np.float32)
-    else:
-        scales = _given(scale, shape, "scale")
-    if offset is None:
-        tagged = [[band.offset or 0.0 for _, band in row] for row in headers]
-        offsets = np.array(tagged, dtype=np.float32)
-        if scale is not None and offsets.any():
-            raise UnitsError(
-                f"{files[0].name} states an offset ({offsets[offsets != 0][0]:g}), and scale= was "
-                "given without offset=; needed both to replace the file's; give offset= too"
-            )
-    else:
-        offsets = _given(offset, shape, "offset")
-    return scales, offsets
+def _checked_level(given: Level | None) -> Level | None:
+    known = get_args(Level)
+    if given is not None and given not in known:
+        raise UnitsError(f"unknown level {given!r}; known: {', '.join(known)}")
+    return given
 
 
-def _given(factors: Factors, shape: tuple[int, int], what: str) -> npt.NDArray[np.float32]:
-    array = np.asarray(factors, dtype=np.float32)
-    if array.shape not in {(), shape[1:], shape} or not np.isfinite(array).all():
-        raise UnitsError(
-            f"{what}= has {array.size} numbers; needed one for all, or one finite number for each "
-            f"of {shape[1]} bands"
-        )
-    if what == "scale" and (array == 0).any():
-        raise UnitsError("scale= is 0, which makes every value the same; give the real scale")
-    return np.ascontiguousarray(np.broadcast_to(array, shape))
+def _file_units(files: Sequence[RasterFile], stack: Stack) -> list[list[Stated]]:
+    """Of each date and band."""
+    return [
+        [
+            Stated(file.name, file.dtype, band.scale, band.offset)
+            for file, band in ((files[at.file], files[at.file].bands[at.band]) for at in row)
+        ]
+        for row in stack.slots
+    ]
 
 
-def _no_scale(file: RasterFile, band: str) -> str:
-    if file.dtype.kind == "f":
-        return (
-            f"{file.name} stores {band} as {file.dtype} and states no scale; needed to know "
-            "whether that is reflectance; give scale=1 if values run from 0 to 1, or their scale"
-        )
-    return (
-        f"{file.name} stores {band} as {file.dtype} and states no scale; needed to turn stored "
-        "numbers into reflectance; give scale= (and offset=), such as scale=0.0001 for "
-        "reflectance x 10000"
-    )
+def _cube_units(cube: "Cube") -> list[list[Stated]]:
+    """Of each date and band."""
+    from geofm.scenes.arrays import stated_units
+
+    row = [
+        Stated(cube.id, variable.dtype, *stated_units(variable))
+        for variable in cube.data.data_vars.values()
+    ]
+    return [row] * len(cube.dates)

@@ -25,7 +25,8 @@ class Layer:
     Attributes:
         path: as `read_header` takes it.
         band: common name.
-        scale, offset: reflectance = stored number * scale + offset.
+        scale, offset: reflectance = stored number * scale + offset; None takes the
+            file's own scale.
         nodata: the fill; None takes the file's own.
         pixel: its side, in units of the CRS, where names tell; a band may come in several.
         index: the file's band, from 1.
@@ -33,7 +34,7 @@ class Layer:
 
     path: str
     band: str
-    scale: float
+    scale: float | None
     offset: float
     nodata: float | None
     pixel: float | None = None
@@ -49,7 +50,8 @@ class Product:
         sensor: whose bands; products of one sensor hold the same ones.
         layers: of reflectance.
         quality: paths of quality layers, and their codings.
-        doubtful: why its offsets may be wrong, or "".
+        conflict: why its offsets cannot be known, or ""; the caller's offset settles it.
+        doubtful: its offsets may have been applied already: pixels are to be looked at.
     """
 
     id: str
@@ -58,7 +60,8 @@ class Product:
     level: Level
     layers: tuple[Layer, ...]
     quality: tuple[tuple[str, Coding], ...] = ()
-    doubtful: str = ""
+    conflict: str = ""
+    doubtful: bool = False
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -181,8 +184,8 @@ def _complete(file: RasterFile, product: Product, layer: Layer) -> RasterFile:
         own,
         description=layer.band,
         nodata=own.nodata if layer.nodata is None else layer.nodata,
-        scale=layer.scale,
-        offset=layer.offset,
+        scale=own.scale if layer.scale is None else layer.scale,
+        offset=(own.offset or 0.0) if layer.scale is None else layer.offset,
     )
     tags = {**file.tags, LEVEL_TAG: product.level}
     tags[DATES_TAG] = product.date.isoformat() if product.date else ""

@@ -136,7 +136,7 @@ def read_bands(
         dataset.read([header.index for header in headers], window=area, out=out)
         valid = np.empty(out.shape, dtype=np.bool_)
         for channel, header in enumerate(headers):
-            _measured(out[channel], header.nodata, valid[channel])
+            mark_measured(out[channel], header.nodata, valid[channel])
             if header.has_mask:
                 valid[channel] &= dataset.read_masks(header.index, window=area) != 0
         if file.has_mask:
@@ -152,7 +152,9 @@ def _everywhere(valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return both
 
 
-def _measured(numbers: npt.NDArray[Any], nodata: float | None, out: npt.NDArray[np.bool_]) -> None:
+def mark_measured(
+    numbers: npt.NDArray[Any], nodata: float | None, out: npt.NDArray[np.bool_]
+) -> None:
     """Where numbers are finite and not the fill."""
     if numbers.dtype.kind == "f":
         np.isfinite(numbers, out=out)

@@ -16,6 +16,8 @@ from geofm.scenes.window import Window
 _MAX_MEDIAN = 2.0
 # Overcorrected dark water falls to a few hundredths below 0, not further.
 _MIN_MEDIAN = -0.08
+# An offset of -0.1 applied twice takes what is dark, and green plants in red, below this.
+_MIN_DOUBTFUL = -0.01
 # The darkest water is above this in its brightest band.
 _MIN_BRIGHT = 5e-4
 # Looked at: parts of some blocks, spread over the scene, until enough pixels are valid.
@@ -24,8 +26,11 @@ _MAX_BLOCKS, _BLOCK_SIDE, _ENOUGH = 12, 64, 3 * 64 * 64
 Floats = npt.NDArray[np.float32]
 
 
-def check_units(scene: Scene) -> None:
+def check_units(scene: Scene, *, doubtful: bool = False) -> None:
     """Compare a sample of the scene with what reflectance can be.
+
+    Args:
+        doubtful: the offset may have been applied already: below 0 is not forgiven.
 
     Raises:
         UnitsError: it cannot be, with the likely fix.
@@ -38,7 +43,8 @@ def check_units(scene: Scene) -> None:
         one = scene.select(bands=optical, dates=[t])
         dn = _sample(one)
         if dn.size:
-            _judge(one, dn, dn * one.scale[0][:, None] + one.offset[0][:, None])
+            values = dn * one.scale[0][:, None] + one.offset[0][:, None]
+            _judge(one, dn, values, _MIN_DOUBTFUL if doubtful else _MIN_MEDIAN)
 
 
 def _sample(scene: Scene) -> Floats:
@@ -75,13 +81,13 @@ def _radical_inverse(number: int, base: int) -> float:
     return result
 
 
-def _judge(scene: Scene, dn: Floats, values: Floats) -> None:
+def _judge(scene: Scene, dn: Floats, values: Floats, lowest: float) -> None:
     medians = np.median(values, axis=1)
     bright = np.percentile(values, 98, axis=1)
     high, low = int(np.argmax(medians)), int(np.argmin(medians))
     if medians[high] > _MAX_MEDIAN:
         _refuse(scene, high, medians[high], "at most about 1", _likely_scale(dn))
-    if medians[low] < _MIN_MEDIAN:
+    if medians[low] < lowest:
         _refuse(scene, low, medians[low], "at least about 0", _likely_fill(dn[low]))
     brightest = int(np.argmax(bright))
     if 0 < bright[brightest] < _MIN_BRIGHT:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 
 from geofm.scenes.open import open_scene
-from geofm.scenes.rasters import _measured
+from geofm.scenes.rasters import mark_measured
 
 PROFILE = {
     "driver": "GTiff",
@@ -118,7 +118,7 @@ def test_alpha_is_validity_and_no_band(tmp_path, numbers):
 def test_a_fill_that_integers_cannot_hold_fills_nothing(fill):
     numbers = np.arange(65536, dtype=np.uint16)
     valid = np.empty(numbers.shape, bool)
-    _measured(numbers, float(fill), valid)
+    mark_measured(numbers, float(fill), valid)
     holds = float(fill).is_integer() and 0 <= fill <= 65535
     assert (~valid).nonzero()[0].tolist() == ([int(fill)] if holds else [])
 
