@@ -79,7 +79,7 @@ def is_finetuned(source: str | Path, options: ImportOptions) -> bool:
     """Whether a source is said to be a fine-tuned model, by name or by its config."""
     if options.config is not None:
         return Path(options.config).suffix.lower() in {".yaml", ".yml"}
-    return find_model(options.published or Path(source).name) is not None
+    return options.published is not None or find_model(Path(source).name) is not None
 
 
 def import_finetuned(source: str | Path, options: ImportOptions | None = None) -> TrainedModel:

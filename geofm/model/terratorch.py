@@ -150,7 +150,7 @@ def _data(
     data: Mapping[str, Any], args: Mapping[str, Any], unsaid: Unsaid, *, dates: int, where: Path
 ) -> tuple[PixelContract, PublishedModel | None]:
     """The pixel contract, and the published model taught with the same data, if there is one."""
-    values = data.get("init_args", {})
+    values = data.get("init_args") or {}
     if values.get("use_metadata"):
         raise ModelError(
             f"{where} fed time and location to the model; mapping does not yet; without them its "
