@@ -42,7 +42,7 @@ def open_array_file(path: str) -> "xr.Dataset":
     # Consolidated metadata are for stores that cannot be listed.
     options: dict[str, Any] = {"consolidated": is_remote(path)} if zarr else {}
     try:
-        return xr.open_dataset(
+        dataset = xr.open_dataset(
             path, engine=package, chunks=None, cache=False, mask_and_scale=False,
             decode_coords=False, **options,
         )  # fmt: skip
@@ -52,6 +52,8 @@ def open_array_file(path: str) -> "xr.Dataset":
             f"({type(error).__name__}); it is damaged, or of an older kind (nccopy -k nc4 "
             "converts it); fetch it again"
         ) from error
+    # A Zarr store lists its variables in any order, another one on each machine.
+    return dataset[sorted(dataset.data_vars, key=str)] if zarr else dataset
 
 
 def _is_zarr(path: str) -> bool:

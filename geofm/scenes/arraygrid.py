@@ -56,7 +56,13 @@ def array_grid(whole: "xr.Dataset", variable: "xr.DataArray") -> GeoBox:
     crs = _crs(whole, variable)
     if crs is None and cols.lower() in {"lon", "longitude"}:
         crs = CRS.from_epsg(4326)
-    return GeoBox(shape, transform, crs.to_wkt() if crs else None)
+    return GeoBox(shape, transform, _named(crs) if crs else None)
+
+
+def _named(crs: CRS) -> str:
+    """As files name it where they can: ``EPSG:32631``."""
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else crs.to_wkt()
 
 
 def _axis(centers: npt.NDArray[Any], name: str, stored_step: float | None) -> tuple[float, float]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from geofm.scenes.arrays import Cube
 
+_DATES_LOOKED_AT = 6
+
 Files = str | Path | Sequence[str | Path]
 Days = Sequence[str | date | None]
 
@@ -246,7 +248,9 @@ def _open_array(source: "xr.DataArray | xr.Dataset", said: _Said, *, paths: Sequ
         paths=tuple(map(plain_name, paths)),
         quality=_given_quality(said, cube.dates, cube.geobox) or cube_quality(cube),
     )
-    check_units(scene)
+    # All dates of an array are in its one unit.
+    count = len(cube.dates)
+    check_units(scene, dates=range(0, count, -(-count // _DATES_LOOKED_AT)))
     return scene
 
 

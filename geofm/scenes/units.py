@@ -26,11 +26,14 @@ _MAX_BLOCKS, _BLOCK_SIDE, _ENOUGH = 12, 64, 3 * 64 * 64
 Floats = npt.NDArray[np.float32]
 
 
-def check_units(scene: Scene, *, doubtful: bool = False) -> None:
+def check_units(
+    scene: Scene, *, doubtful: bool = False, dates: Sequence[int] | None = None
+) -> None:
     """Compare a sample of the scene with what reflectance can be.
 
     Args:
         doubtful: the offset may have been applied already: below 0 is not forgiven.
+        dates: positions of those to look at; all when None.
 
     Raises:
         UnitsError: it cannot be, with the likely fix.
@@ -39,7 +42,7 @@ def check_units(scene: Scene, *, doubtful: bool = False) -> None:
     optical = [band for band in scene.bands if band not in NOT_REFLECTANCE]
     if not optical:
         return
-    for t in range(len(scene.dates)):
+    for t in range(len(scene.dates)) if dates is None else dates:
         one = scene.select(bands=optical, dates=[t])
         dn = _sample(one)
         if dn.size:
