@@ -91,6 +91,10 @@ class Inference:
     """
 
     def __init__(self, model: TrainedModel, scene: Scene, device: Device) -> None:
+        if device.threads:
+            # Setting what is set already also stops MKL from taking fewer threads on a
+            # busy machine, and with them another order of sums.
+            torch.set_num_threads(device.threads)
         self.device = torch.device(device.name)
         self.batch = batch_size(model, device)
         self._bf16 = device.precision == "bf16"

@@ -78,6 +78,9 @@ def fit(
     """
     # Lightning announces its devices and its makers' services at INFO.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Setting what is set already also stops MKL from taking fewer threads on a busy
+    # machine, and with them another order of sums.
+    torch.set_num_threads(torch.get_num_threads())
     report = _Report(config, part_of(progress, 0.0, 1.0), what)
     for part, rate in rates:
         part.requires_grad_(rate > 0)

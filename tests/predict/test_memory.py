@@ -38,5 +38,5 @@ def test_the_peak_stays_below_the_ceiling(height, width, classes, dates, gib):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc")
 def test_the_peak_does_not_grow_with_the_height():
-    """Four times the rows: within what the allocator varies by."""
-    assert peak(4096, 1024, 2, 1) < 1.25 * peak(1024, 1024, 2, 1) + 32
+    """Four times the rows, GDAL's caches being full in both: what the allocator varies by."""
+    assert peak(32_768, 1024, 2, 1) < 1.2 * peak(8192, 1024, 2, 1)
