@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub: fetched once, resumed when cut off, held against their hash."""
+"""Files from the Hugging Face Hub: fetched once, and held against their hash."""
 
 import errno
 import re
@@ -6,6 +6,9 @@ from pathlib import Path
 
 from geofm.errors import ModelError, OutputError
 from geofm.model.weights import file_sha256
+
+PATIENCE = 10.0
+"""Seconds to wait for the hub's first word; then a copy in the cache must do."""
 
 
 def fetch(repo: str, file: str) -> Path:
@@ -15,14 +18,33 @@ def fetch(repo: str, file: str) -> Path:
         ModelError: the hub cannot be reached, has no such file, or sent other bytes.
         OutputError: the cache cannot be written.
     """
-    from huggingface_hub import hf_hub_download  # slow to import
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url  # slow to import
+
+    what = f"{repo}/{file}"
+    try:
+        # Asked first: left alone, the library tries for minutes to reach a hub that is not there.
+        get_hf_file_metadata(hf_hub_url(repo, file), timeout=PATIENCE)
+    except Exception as error:  # those of whichever http library it uses
+        path = _in_cache(repo, file)
+        if path is None:
+            raise _explained(error, what) from error
+    else:
+        try:
+            path = Path(hf_hub_download(repo, file))
+        except Exception as error:
+            raise _explained(error, what) from error
+    _check_hash(path, what)
+    return path
+
+
+def _in_cache(repo: str, file: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        path = Path(hf_hub_download(repo, file))
-    except Exception as error:  # it passes on the errors of whichever http library it uses
-        raise _explained(error, f"{repo}/{file}") from error
-    _check_hash(path, f"{repo}/{file}")
-    return path
+        return Path(hf_hub_download(repo, file, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
 
 
 def _explained(error: Exception, what: str) -> ModelError | OutputError:
@@ -34,11 +56,6 @@ def _explained(error: Exception, what: str) -> ModelError | OutputError:
                 f"{what} is given to registered users only; accept its licence on "
                 "huggingface.co and log in (hf auth login)"
             )
-        case errors.LocalEntryNotFoundError():
-            return ModelError(
-                f"{what} is not in the cache and the hub cannot be reached; check the network, "
-                "or fetch the file by other means and give its path"
-            )
         case errors.RepositoryNotFoundError() | errors.EntryNotFoundError():
             return ModelError(
                 f"the hub has no {what}; it may have moved; fetch the file by other means and "
@@ -46,13 +63,14 @@ def _explained(error: Exception, what: str) -> ModelError | OutputError:
             )
         case OSError(errno=number) if number in {errno.ENOSPC, errno.EDQUOT, errno.EACCES}:
             return OutputError(
-                f"{what} cannot be stored ({error.strerror}); free some space or set HF_HOME "
-                "to another disk; what was fetched is kept and the next try goes on from there"
+                f"{what} cannot be stored ({error.strerror}); free some space, or set HF_HOME to "
+                "another disk"
             )
         case _:
             said = " ".join(str(error).split())[:120] or type(error).__name__
             return ModelError(
-                f"{what} could not be fetched ({said}); what was fetched is kept; try again"
+                f"{what} could not be fetched ({said}); check the network and try again, or "
+                "fetch the file by other means and give its path"
             )
 
 
@@ -66,6 +84,6 @@ def _check_hash(path: Path, what: str) -> None:
         path.unlink(missing_ok=True)
         stored.unlink(missing_ok=True)
         raise ModelError(
-            f"{what} has SHA-256 {found[:12]}... and the hub announces {stored.name[:12]}...; "
+            f"{what} has SHA-256 {found[:12]}... and the hub announced {stored.name[:12]}...; "
             "the damaged copy was removed from the cache; try again"
         )

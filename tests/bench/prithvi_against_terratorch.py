@@ -23,8 +23,6 @@ ENCODERS = {
     "prithvi_eo_v1_100": 3,
     "prithvi_eo_v2_tiny_tl": 1,
     "prithvi_eo_v2_100_tl": 4,
-    "prithvi_eo_v2_300": 4,
-    "prithvi_eo_v2_600_tl": 4,
 }
 PYRAMID = [
     {"name": "SelectIndices", "indices": [5, 11, 17, 23]},
@@ -55,7 +53,8 @@ def peer(folder: Path) -> None:
     import warnings
 
     warnings.filterwarnings("ignore")
-    import terratorch
+    from importlib.metadata import version
+
     import torch
 
     torch.set_num_threads(2)
@@ -65,7 +64,7 @@ def peer(folder: Path) -> None:
     for name, args in MODELS.items():
         torch.manual_seed(0)
         _save_model(folder, name, args)
-    (folder / "version").write_text(terratorch.__version__)
+    (folder / "version").write_text(version("terratorch"))
 
 
 def _save_autoencoder(folder: Path, name: str, dates: int) -> None:
