@@ -23,7 +23,7 @@ LINES = {
     "start": ["startup.py"],
     "memory-2048": ["memory.py", "2048", "2048", "13", "4"],
     "memory-16384": ["memory.py", "16384", "16384", "2", "1", "1"],
-    "memory-wide": ["memory.py", "2048", "40000", "100", "1"],
+    "memory-wide": ["memory.py", "512", "40000", "100", "1"],
 }
 # Those that install other packages; run when named.
 BY_NAME = {"install": ["install_size.py"]}
