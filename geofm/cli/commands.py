@@ -167,7 +167,7 @@ def _finetune(flags: Namespace, style: Style) -> Result:
         column=flags.column,
         **_reading(flags),
     )
-    encoder = api.load_encoder(flags.encoder) if flags.encoder else None
+    encoder = _encoder(flags.encoder, dates=len(pairs[0].scene.dates))
     with progress_bar(f"fine-tuning {task.name} on {len(pairs)} scenes") as progress:
         model = api.finetune(
             task.name,
@@ -180,6 +180,16 @@ def _finetune(flags: Namespace, style: Style) -> Result:
     api.save(model, flags.output, overwrite=flags.overwrite)
     then = f"geofm map {_word(flags.output)} SCENE.tif -o {task.name}.tif"
     return _written("model", flags.output, then, style)
+
+
+def _encoder(source: str | None, *, dates: int) -> "PretrainedEncoder | None":
+    """An encoder folder, or a published encoder for so many dates."""
+    from geofm import api
+
+    if source is None:
+        return None
+    folder = Path(source).is_dir()
+    return api.load_encoder(source) if folder else api.load_encoder(source, dates=dates)
 
 
 def _map(flags: Namespace, words: list[str], style: Style) -> Result:

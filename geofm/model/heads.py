@@ -65,6 +65,16 @@ class HeadConfig:
             raise ModelError(f"head: channels is {self.channels}; it can be 1 to 4096")
 
 
+def default_depths(kind: HeadKind, depth: int) -> tuple[int, ...]:
+    """The blocks that a head reads unless told: the last, or the ends of four quarters.
+
+    >>> default_depths("fcn", 12), default_depths("unet", 24)
+    ((11,), (5, 11, 17, 23))
+    """
+    parts = _MAPS.get(kind, 1)
+    return tuple((part + 1) * depth // parts - 1 for part in range(parts))
+
+
 def build_head(config: HeadConfig, encoder: EncoderConfig) -> nn.Module:
     """The head of this kind, for this encoder; called with feature maps and their input.
 

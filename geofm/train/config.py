@@ -104,10 +104,11 @@ class FinetuneConfig(TrainingConfig):
     """Training of a head on labels, with its encoder.
 
     Attributes:
-        head: ``"fcn"`` (sharp edges) or ``"linear"``.
-        channels: width of an ``fcn`` head.
+        head: ``"fcn"`` (sharp edges), ``"linear"``, or, for large encoders,
+            ``"unet"`` or ``"upernet"``.
+        channels: width of the head, where it has one.
         depths: blocks of the encoder that the head sees, from 0; empty for the
-            last one.
+            last one, or the ends of four quarters for ``unet`` and ``upernet``.
         encoder_rate: learning rate of a pretrained encoder, as a share of
             ``learning_rate``; 0 freezes it.
         image_size: side of a training sample, pixels; 0 for the encoder's own.
@@ -117,7 +118,7 @@ class FinetuneConfig(TrainingConfig):
     """
 
     learning_rate: float = 1e-3
-    head: Literal["fcn", "linear"] = "fcn"
+    head: Literal["fcn", "linear", "unet", "upernet"] = "fcn"
     channels: int = 64
     depths: tuple[int, ...] = ()
     encoder_rate: float = 1.0
@@ -127,8 +128,12 @@ class FinetuneConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         TrainingConfig.__post_init__(self)
-        if self.head not in ("fcn", "linear"):
-            raise ConfigError(f"head is {self.head!r}; needed fcn or linear")
+        if self.head not in ("fcn", "linear", "unet", "upernet"):
+            raise ConfigError(f"head is {self.head!r}; needed fcn, linear, unet or upernet")
+        if self.head == "upernet" and self.batch_size < 2:
+            raise ConfigError(
+                "batch_size is 1; upernet learns from averages over whole windows and needed 2"
+            )
         _check("channels", self.channels, low=1)
         _check("encoder_rate", self.encoder_rate, low=0, high=1)
         _check("image_size", self.image_size, low=0)

@@ -11,7 +11,7 @@ from geofm.contract import PixelContract
 from geofm.errors import ConfigError, LabelError
 from geofm.model.encoder import Encoder
 from geofm.model.folder import PretrainedEncoder, TrainedModel
-from geofm.model.heads import HeadConfig
+from geofm.model.heads import HeadConfig, default_depths
 from geofm.model.losses import cross_entropy
 from geofm.model.segmenter import Segmenter
 from geofm.scenes.catalog import Pair
@@ -148,7 +148,7 @@ def _new_segmenter(
     head = HeadConfig(
         kind=config.head,
         classes=classes,
-        depths=config.depths or (backbone.config.depth - 1,),
+        depths=config.depths or default_depths(config.head, backbone.config.depth),
         channels=config.channels,
     )
     return Segmenter(backbone, head)

@@ -57,7 +57,7 @@ def test_the_rate_rises_to_one_and_falls_to_zero(steps, share):
         (lambda: PretrainConfig(learning_rate=float("nan")), "learning_rate is nan; needed 0 to 1"),
         (lambda: PretrainConfig(clip=float("inf")), "clip is inf"),
         (lambda: FinetuneConfig(warmup=1.5), "warmup is 1.5"),
-        (lambda: FinetuneConfig(head="unet"), "head is 'unet'; needed fcn or linear"),
+        (lambda: FinetuneConfig(head="deeplab"), "head is 'deeplab'; needed fcn, linear, unet or"),
         (lambda: FinetuneConfig(encoder_rate=-1), "encoder_rate is -1"),
         (lambda: FinetuneConfig(depths=(0, -2)), "depths is -2"),
         (lambda: EncoderShape(depth=0), "depth is 0"),

@@ -9,6 +9,7 @@ import rasterio
 import torch
 
 from geofm.errors import BandError, ConfigError, GridError, LabelError, SceneError, UnitsError
+from geofm.model.folder import load_model_folder, save_model
 from geofm.scenes.catalog import Pair
 from geofm.scenes.labels import open_labels
 from geofm.scenes.open import open_scene
@@ -190,6 +191,18 @@ def test_a_rate_of_0_freezes_the_encoder_alone(pair):
     assert same(weights(encoder.encoder), weights(model.segmenter.encoder))
     assert all(p.requires_grad for p in model.segmenter.parameters())
     assert not model.segmenter.training
+
+
+@pytest.mark.parametrize("head", ["unet", "upernet"])
+def test_heads_of_published_models_are_open_to_everyone(pair, head, tmp_path):
+    deep = replace(SHAPE, image_size=32, depth=4)
+    config = replace(FINETUNE, scratch=deep, head=head, channels=8, steps=3)
+    model = finetune(pair, config=config)
+    assert model.segmenter.head_config.depths == (0, 1, 2, 3)
+    save_model(model, tmp_path / "m.geofm")
+    assert same(
+        weights(load_model_folder(tmp_path / "m.geofm").segmenter), weights(model.segmenter)
+    )
 
 
 def test_scenes_of_many_dates_train_an_encoder_of_many_dates(make_scene):
