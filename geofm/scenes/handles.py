@@ -6,6 +6,7 @@ idle handle of its file, or opens another, and gives it back.
 """
 
 import atexit
+import logging
 import os
 import re
 import threading
@@ -21,6 +22,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geofm.errors import SceneError
+from geofm.scenes.ranges import check_ranges
 
 MAX_IDLE = 64
 """Idle handles kept, over all files; far below the 1,024 open files a process may have."""
@@ -34,6 +36,11 @@ _REMOTE_OPTIONS = {
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
+    # A server that sends next to nothing for ten seconds sends nothing.
+    "GDAL_HTTP_LOW_SPEED_TIME": "10",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
+    # The header of a COG in one request.
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
 }
 _REMOTE = re.compile(r"^((https?|s3|gs|az)://|/vsi(curl|s3|gs|az)/)", re.IGNORECASE)
 
@@ -103,6 +110,20 @@ def gdal_reason(error: BaseException, path: str) -> str:
     return " ".join(text.split()).rstrip(".") or type(error).__name__
 
 
+class _WithoutTokens(logging.Filter):
+    """rasterio logs the addresses it opens; what follows their question mark is a secret."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if "?" in text:
+            record.msg, record.args = re.sub(r"\?[^\s'\"]*", "", text), ()
+        return True
+
+
+for _name in ("rasterio._base", "rasterio._env", "rasterio._io", "rasterio.env"):
+    logging.getLogger(_name).addFilter(_WithoutTokens())
+
+
 def expect_no_georeference() -> None:
     """Silence rasterio's warning on rasters without one: they are ours to judge.
 
@@ -114,7 +135,14 @@ def expect_no_georeference() -> None:
 def _open(path: str) -> Any:
     expect_no_georeference()
     with _environment(path):
-        return rasterio.open(path)
+        dataset = rasterio.open(path)
+    if path.startswith(("http://", "https://")):
+        try:
+            check_ranges(path)
+        except BaseException:
+            dataset.close()
+            raise
+    return dataset
 
 
 def _environment(path: str) -> rasterio.Env:

@@ -220,6 +220,8 @@ def _why_not_fetched(name: str, reason: str) -> str:
         return f"{name} is not there (http 404); needed a raster; check the address"
     if "401" in reason or "403" in reason:
         return f"{name} is refused by its server ({reason}); renew the signature or the credentials"
+    if "not recognized" in reason:
+        reason = "no answer in time, or no raster"
     return f"{name} cannot be fetched ({reason}); check the address and the network, then try again"
 
 

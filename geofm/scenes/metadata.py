@@ -93,6 +93,8 @@ def _fetch(address: str) -> bytes:
                 content: bytes = answer.read(MAX_BYTES + 1)
         except OSError as error:
             final = isinstance(error, urllib.error.HTTPError) and error.code not in _PASSING
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             if final or wait is None:
                 raise
             time.sleep(wait)
