@@ -8,27 +8,30 @@ from geofm.info.maps import is_map, map_page
 from geofm.info.models import model_page
 from geofm.info.page import Page
 from geofm.info.rasters import scene_page
+from geofm.info.scenes import is_more_than_a_raster, product_page
 from geofm.model.folder import DESCRIPTION_FILE
 from geofm.scenes.facts import read_facts
 
 
 def describe(path: str | Path, **reading: Any) -> Page:
-    """Look at a scene, a map, any raster, or a model folder.
+    """Look at a scene, a map, any raster, a product, a STAC item, an array or a model folder.
 
     Args:
         reading: as `open_scene`, for what a file does not say: ``bands``, ``scale``, ...
 
     Raises:
-        SceneError: there is nothing readable at ``path``.
+        GeofmError: there is nothing readable at ``path``.
         ModelError: the model folder is damaged.
     """
     folder = Path(path)
-    if folder.is_dir():
-        if not (folder / DESCRIPTION_FILE).is_file():
-            raise SceneError(
-                f"{path} is a folder without a {DESCRIPTION_FILE}; name a model folder, "
-                "or a raster in it"
-            )
+    if folder.is_dir() and (folder / DESCRIPTION_FILE).is_file():
         return model_page(folder)
+    if is_more_than_a_raster(str(path)):
+        return product_page(path, reading)
+    if folder.is_dir():
+        raise SceneError(
+            f"{path} is a folder without a {DESCRIPTION_FILE}, and no product geofm knows; name a "
+            "model folder, a product, or a raster in it"
+        )
     facts = read_facts(path)
     return map_page(folder, facts) if is_map(facts) else scene_page(path, facts, reading)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from odc.geo.geobox import GeoBox
 
 from geofm.errors import GeofmError
 from geofm.info.page import Page, Row, bounds_text, bytes_text, counted, json_number
@@ -28,7 +29,7 @@ def scene_page(path: str | Path, facts: RasterFacts, reading: dict[str, Any]) ->
     except GeofmError as error:
         scene, missing = None, str(error)
     if scene:
-        missing = "; ".join(_wants(scene))
+        missing = "; ".join(wants(scene))
     ranges = _value_ranges(path, facts)
     rows = (
         *(_scene_rows(scene) if scene else ()),
@@ -40,7 +41,7 @@ def scene_page(path: str | Path, facts: RasterFacts, reading: dict[str, Any]) ->
     return Page("scene" if scene else "raster", facts.path, rows, plain, missing)
 
 
-def _wants(scene: Scene) -> Iterator[str]:
+def wants(scene: Scene) -> Iterator[str]:
     """What every model will ask for, and the scene does not have."""
     if scene.geobox.crs is None:
         yield "it has no CRS, so nobody knows where it lies; assign one (rio edit-info --crs)"
@@ -59,6 +60,11 @@ def grid_rows(facts: RasterFacts) -> Iterator[Row]:
     box = facts.geobox
     height, width = box.shape
     yield Row("size", f"{height:,} rows x {width:,} columns, {counted(facts.count, 'band')}")
+    yield from place_rows(box)
+
+
+def place_rows(box: GeoBox) -> Iterator[Row]:
+    """CRS, pixel and outline of a grid."""
     if box.crs is None:
         yield Row("CRS", "none: not georeferenced")
         return
@@ -86,13 +92,13 @@ def storage_rows(facts: RasterFacts) -> Iterator[Row]:
 def _band_rows(facts: RasterFacts, scene: Scene | None, ranges: Ranges) -> Iterator[Row]:
     factors = _factors(facts, scene)
     head = ["name", "stored (2 to 98 %)", "reflectance"]
-    yield Row("", _columns(head if factors else head[:2]))
+    yield Row("", columns(head if factors else head[:2]))
     for index in range(min(facts.count, MAX_BANDS_SHOWN)):
         words = [facts.descriptions[index] or "(unnamed)", _span(ranges[index], "no data")]
         if factors and (found := ranges[index]):
             scale, offset = factors[index]
             words.append(_span((found[0] * scale + offset, found[1] * scale + offset), ""))
-        yield Row(f"band {index + 1}", _columns(words))
+        yield Row(f"band {index + 1}", columns(words))
     if facts.count > MAX_BANDS_SHOWN:
         yield Row("", f"and {facts.count - MAX_BANDS_SHOWN} more")
 
@@ -106,7 +112,8 @@ def _factors(facts: RasterFacts, scene: Scene | None) -> list[tuple[float, float
     return list(zip(facts.scales, facts.offsets, strict=True))
 
 
-def _columns(words: list[str]) -> str:
+def columns(words: list[str]) -> str:
+    """Words under those of the rows above."""
     return "".join(word.ljust(20) for word in words).rstrip()
 
 

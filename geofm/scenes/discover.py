@@ -36,6 +36,11 @@ def find_products(paths: Sequence[str]) -> list[Product]:
     return [_read(product, parts) for product, parts in files.items()]
 
 
+def is_product(path: str) -> bool:
+    """Whether a path is a product, a folder of products, or a file of one."""
+    return any(_product_of(part) for part in _parts(path))
+
+
 def _product_of(path: str) -> str | None:
     """What names the product that a path is, or is a part of."""
     return find_safe(path) or hls_granule(path) or landsat_product(path)

@@ -264,7 +264,7 @@ class Scene:
             "CRS": crs_name(self.geobox),
             "bounds": self._bounds_text(),
             "values": self.units,
-            "quality": self._quality_text(),
+            "quality": self.quality_text,
             "stored": f"{self.dtype}, blocks of {self.block_shape[0]} x {self.block_shape[1]}",
             "files": self._files_text(),
         }
@@ -298,12 +298,14 @@ class Scene:
         west, south, east, north = self.footprint.bounds
         return f"{west:.4f}, {south:.4f} to {east:.4f}, {north:.4f} (longitude, latitude)"
 
-    def _quality_text(self) -> str:
+    @property
+    def quality_text(self) -> str:
+        """Which quality layers there are, and what they set aside."""
         if self.quality is None:
             return "no layer: clouds are not known"
         told = ", ".join(name for name in self.quality.classes if name != "fill")
         aside = "as the model asks" if self.masked_qa is None else ", ".join(self.masked_qa)
-        return f"{self.quality.name} tells {told or 'nothing'}; set aside: {aside or 'none'}"
+        return f"{self.quality.name}: {told or 'nothing'}; set aside: {aside or 'none'}"
 
     def _files_text(self) -> str:
         names = [path.rpartition("/")[2] for path in self.paths]

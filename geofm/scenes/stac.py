@@ -58,7 +58,7 @@ def find_items(source: Any, sign: Sign | None = None) -> list[Product] | None:
         SceneError: the collection is empty or too large, or JSON is no STAC.
     """
     sources = source if isinstance(source, list | tuple) else [source]
-    if not sources or not all(map(_is_catalogue, sources)):
+    if not sources or not all(map(is_catalogue, sources)):
         return None
     items = [item for one in sources for item in _items(*_load(one))]
     if not items:
@@ -73,7 +73,8 @@ def find_items(source: Any, sign: Sign | None = None) -> list[Product] | None:
     return [read_item(item, base, sign) for item, base in items]
 
 
-def _is_catalogue(source: Any) -> bool:
+def is_catalogue(source: Any) -> bool:
+    """Whether a path, address or object is of a STAC catalogue, by its name or kind."""
     if isinstance(source, Mapping):
         return True
     if isinstance(source, str | Path):
