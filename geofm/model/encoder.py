@@ -22,7 +22,7 @@ from geofm.model.coordinates import (
     Coordinates,
     add_coordinates,
 )
-from geofm.model.patches import Grid, Positions, take_tokens, token_grid
+from geofm.model.patches import Grid, LearnedPositions, Positions, take_tokens, token_grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,8 @@ class EncoderConfig:
         position_size: side of the images whose position code is resized to
             ``image_size``, pixels; None computes the code for ``image_size`` itself.
             The two give different features.
+        learned_positions: the position code of one date is a weight, and serves
+            every date; of other encoders it is a formula.
         legacy_order: read dates and bands as `legacy_order` shuffles them.
 
     Raises:
@@ -61,6 +63,7 @@ class EncoderConfig:
     norm_eps: float = 1e-5
     coordinates: tuple[CoordinateKind, ...] = ()
     position_size: int | None = None
+    learned_positions: bool = False
     legacy_order: bool = False
 
     def __post_init__(self) -> None:
@@ -164,7 +167,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbed(config)
-        self.positions = Positions(config.embed_dim, config.position_grid)
+        positions = LearnedPositions if config.learned_positions else Positions
+        self.positions = positions(config.embed_dim, config.position_grid)
         reads = config.coordinates
         self.temporal_embed_enc = CoordinateCode(config.embed_dim) if "time" in reads else None
         self.location_embed_enc = CoordinateCode(config.embed_dim) if "location" in reads else None

@@ -86,11 +86,33 @@ class Positions(nn.Module):
         table = self.table
         if t != built_t:
             table = position_table(self.embed_dim, (t, built_h, built_w)).to(table)
-        if (h, w) == (built_h, built_w):
-            return table
-        maps = table.reshape(t, built_h, built_w, -1).permute(0, 3, 1, 2)
-        maps = F.interpolate(maps, size=(h, w), mode="bicubic", align_corners=True)
-        return maps.permute(0, 2, 3, 1).reshape(1, t * h * w, -1)
+        return _resized(table, (t, built_h, built_w), (h, w))
+
+
+class LearnedPositions(nn.Module):
+    """A learned position code of one date, the same for all; other grids as `Positions`."""
+
+    def __init__(self, embed_dim: int, grid: Grid) -> None:
+        super().__init__()
+        self.grid = grid
+        self.table = nn.Parameter(torch.empty(1, grid[1] * grid[2], embed_dim))
+        nn.init.normal_(self.table, std=0.02)
+
+    def forward(self, grid: Grid) -> Tensor:
+        """(1, N, D) for ``grid``."""
+        t, h, w = grid
+        table = _resized(self.table, (1, *self.grid[1:]), (h, w))
+        return table.repeat(1, t, 1)
+
+
+def _resized(table: Tensor, built: Grid, size: tuple[int, int]) -> Tensor:
+    """A code (1, N, D) of a grid with other rows and columns."""
+    t, h, w = built
+    if (h, w) == size:
+        return table
+    maps = table.reshape(t, h, w, -1).permute(0, 3, 1, 2)
+    maps = F.interpolate(maps, size=size, mode="bicubic", align_corners=True)
+    return maps.permute(0, 2, 3, 1).reshape(1, t * size[0] * size[1], -1)
 
 
 def position_table(embed_dim: int, grid: Grid) -> Tensor:

@@ -53,6 +53,7 @@ class EncoderFields(Strict):
     norm_eps: float
     coordinates: tuple[Literal["time", "location"], ...] = ()
     position_size: int | None = None
+    learned_positions: bool = False
     legacy_order: bool = False
 
 
