@@ -25,6 +25,7 @@ from geofm.model.folder import (
     save_model,
 )
 from geofm.model.prithvi import Adaptation, load_prithvi
+from geofm.model.timm_vit import load_timm
 from geofm.pairing import open_pairs
 from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.infer import Precision
@@ -47,6 +48,7 @@ __all__ = [
     "MapReport",
     "Model",
     "Pair",
+    "PixelContract",
     "Pixels",
     "PretrainConfig",
     "PretrainedEncoder",
@@ -158,19 +160,23 @@ def load_encoder(
     positions: Literal["computed", "resized"] = "computed",
     norm_eps: float = 1e-5,
     config: str | Path | Mapping[str, Any] | None = None,
+    contract: PixelContract | None = None,
 ) -> PretrainedEncoder:
     """Open an encoder, checked whole; ``print`` shows its licence, hash and load report.
 
     Args:
         source: a folder that geofm wrote; a published name, such as
             ``"prithvi-eo-2.0-300m-tl"``, which is downloaded once; or a
-            published file. What follows is for published ones.
+            published file; or ``"timm/NAME"``, any plain vision transformer of
+            timm. What follows is for published ones.
         bands: some of its bands, in any order; all by default.
         dates, image_size: of an input; as published by default.
         positions: the position code of another ``image_size`` is ``"computed"``
             for it, or that of the published size is ``"resized"``.
         norm_eps: of every LayerNorm; the oldest published code had 1e-6.
         config: the hub's ``config.json``, for a file that is none of the published.
+        contract: the pixels that an encoder of timm will see; it has seen
+            photographs, and its bands are adapted as its report says.
 
     Raises:
         ModelError: it is damaged, incomplete, of an unknown version, or no encoder.
@@ -180,6 +186,13 @@ def load_encoder(
     adapt = Adaptation(
         bands=bands, dates=dates, image_size=image_size, positions=positions, norm_eps=norm_eps
     )
+    if str(source).startswith("timm/"):
+        if contract is None:
+            raise ModelError(
+                f"{source} has seen photographs, not reflectance; give contract=, the pixels that "
+                "it will see"
+            )
+        return load_timm(str(source).removeprefix("timm/"), contract, image_size=image_size)
     if not Path(source).is_dir():
         return load_prithvi(source, config=config, adapt=adapt)
     if adapt != Adaptation() or config is not None:
