@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
+import shapely
 from odc.geo.geobox import GeoBox
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
@@ -21,6 +22,7 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
 )
+_OUTLINE = 1e-6
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
@@ -44,13 +46,15 @@ def map_item(
         files: by role: ``classes``, ``confidence`` and maybe ``probabilities``.
         receipt: how the map was made; it goes under ``geofm:receipt``.
     """
+    # To a tenth of a metre, 1e-6 degrees: as many points as its curved sides need.
+    outline = shapely.set_precision(footprint.simplify(_OUTLINE), _OUTLINE)
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
         "stac_extensions": list(EXTENSIONS),
         "id": name,
-        "geometry": mapping(footprint),
-        "bbox": list(footprint.bounds),
+        "geometry": mapping(outline),
+        "bbox": _bounds(outline),
         "properties": {
             **_times(dates),
             **_projection(geobox),
@@ -60,6 +64,16 @@ def map_item(
         "links": [],
         "assets": {role: _asset(role, path, classes) for role, path in files.items()},
     }
+
+
+def _bounds(outline: BaseGeometry) -> list[float]:
+    """West, south, east, north; west lies east of east across the antimeridian (RFC 7946, 5.2)."""
+    west, south, east, north = outline.bounds
+    if outline.geom_type == "MultiPolygon" and (west, east) == (-180, 180):
+        parts = [part.bounds for part in outline.geoms]
+        west = min(part[0] for part in parts if part[2] == 180)
+        east = max(part[2] for part in parts if part[0] == -180)
+    return [west, south, east, north]
 
 
 def _times(dates: Sequence[date | None]) -> dict[str, object]:

@@ -15,11 +15,11 @@ GEOBOX = GeoBox((100, 120), Affine(10, 0, 4e5, 0, -10, 5.8e6), "EPSG:32633")
 FILES = {"classes": Path("x/flood.tif"), "confidence": Path("x/flood_confidence.tif")}
 
 
-def item_of(dates, geobox=GEOBOX):
+def item_of(dates, geobox=GEOBOX, footprint=None):
     return map_item(
         "flood",
         geobox=geobox,
-        footprint=shapely.box(13, 52, 13.1, 52.1),
+        footprint=footprint or shapely.box(13, 52, 13.1, 52.1),
         dates=dates,
         classes=FLOOD.classes,
         files=FILES,
@@ -61,6 +61,18 @@ def test_grid_classes_and_receipt_are_there():
     }  # fmt: skip
     assert item["properties"]["geofm:receipt"] == {"command": "geofm map"}
     assert item["assets"]["confidence"]["href"] == "./flood_confidence.tif"
+
+
+def test_across_the_antimeridian_west_lies_east_of_east():
+    outline = shapely.MultiPolygon(
+        [shapely.box(179, -17, 180, -16), shapely.box(-180, -17, -178, -16)]
+    )
+    assert item_of([None], footprint=outline)["bbox"] == [179, -17, -178, -16]
+
+
+def test_the_outline_has_no_more_points_than_its_sides_need():
+    outline = shapely.box(13, 52, 13.1, 52.1).segmentize(0.001)
+    assert len(item_of([None], footprint=outline)["geometry"]["coordinates"][0]) == 5
 
 
 def test_a_projection_without_a_code_is_given_in_full():
