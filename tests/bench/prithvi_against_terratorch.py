@@ -4,7 +4,10 @@
     python tests/bench/prithvi_against_terratorch.py [PEER_PYTHON]
 
 TerraTorch, in an environment of its own, saves random weights under published names with what
-it computes from them; geofm loads the files and compares. Prints a JSON line for each model.
+it computes from them; geofm loads the files and compares. Prints one JSON line: for encoders
+the largest difference of a feature over its layer's largest value, and the relative difference
+of the loss; for fine-tuned models the same of logits, and the share of a scene's pixels that get
+the same class.
 """
 
 import json
@@ -146,13 +149,10 @@ def compare(python: str) -> None:
         folder = Path(made)
         _write_scene(folder)
         subprocess.run([python, __file__, "--peer", made], check=True, stdout=sys.stderr)
-        version = (folder / "version").read_text()
-        for name in ENCODERS:
-            found = _compare_autoencoder(folder, name)
-            print(json.dumps({"model": name, "terratorch": version, **found}), flush=True)
-        for name in MODELS:
-            found = _compare_model(folder, name)
-            print(json.dumps({"model": name, "terratorch": version, **found}), flush=True)
+        found: dict[str, Any] = {"terratorch": (folder / "version").read_text()}
+        found |= {name: _compare_autoencoder(folder, name) for name in ENCODERS}
+        found |= {name: _compare_model(folder, name) for name in MODELS}
+    print(json.dumps(found))
 
 
 def _write_scene(folder: Path) -> None:
@@ -192,7 +192,8 @@ def _compare_autoencoder(folder: Path, name: str) -> dict[str, Any]:
         t, h, w = encoder.token_grid(x)
         expected = layer[:, 1:].reshape(1, t, h, w, -1).permute(0, 1, 4, 2, 3).flatten(1, 2)
         worst = max(worst, ((found - expected).abs().max() / expected.abs().max()).item())
-    return {"features": worst, "loss": abs(loss / saved["loss"].item() - 1)}
+    relative = abs(loss / saved["loss"].item() - 1)
+    return {"features": f"{worst:.1e}", "loss": f"{relative:.1e}"}
 
 
 def _compare_model(folder: Path, name: str) -> dict[str, Any]:
@@ -224,10 +225,10 @@ def _compare_model(folder: Path, name: str) -> dict[str, Any]:
     margin = (expected[0] - expected[1]).abs().numpy()
     same = mapped.classes == classes
     return {
-        "logits": gap / expected.abs().max().item(),
-        "classes": float(same.mean()),
-        "classes beyond the margin": float(same[margin > 2 * gap].mean()),
-        "share of class 1": float((classes == 1).mean()),
+        "logits": f"{gap / expected.abs().max().item():.1e}",
+        "same_classes": float(same.mean()),
+        "same_classes_beyond_margin": float(same[margin > 2 * gap].mean()),
+        "share_of_class_1": round(float((classes == 1).mean()), 4),
     }
 
 

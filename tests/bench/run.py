@@ -26,7 +26,10 @@ LINES = {
     "memory-wide": ["memory.py", "512", "40000", "100", "1"],
 }
 # Those that install other packages; run when named.
-BY_NAME = {"install": ["install_size.py"]}
+BY_NAME = {
+    "install": ["install_size.py"],
+    "prithvi": ["prithvi_against_terratorch.py"],  # TerraTorch in .peers: see its first lines
+}
 
 
 def main(names: list[str]) -> int:
