@@ -196,7 +196,10 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
     from geofm import api
     from geofm.predict.publish import check_output
 
-    check_output(Path(flags.output), resume=flags.resume, overwrite=flags.overwrite)
+    polygons = Path(flags.polygons) if flags.polygons else None
+    check_output(
+        Path(flags.output), polygons=polygons, resume=flags.resume, overwrite=flags.overwrite
+    )
     model = api.load_model(flags.model)
     scene = api.open_scene(
         flags.scenes[0] if len(flags.scenes) == 1 else flags.scenes, **_reading(flags)
@@ -212,6 +215,8 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
             precision=flags.precision,
             resume=flags.resume,
             overwrite=flags.overwrite,
+            polygons=polygons,
+            min_area=flags.min_area,
             command=shlex.join(["geofm", *words]),
             progress=progress,
         )

@@ -110,7 +110,7 @@ def _demo(group: Group) -> None:
 
 def _info(group: Group) -> None:
     group.add_argument(
-        "path", metavar="PATH", help="a scene, a map, any other raster, or a model folder"
+        "path", metavar="PATH", help="a scene, product, STAC item, map, raster or model folder"
     )
 
 
@@ -198,6 +198,18 @@ def _map(group: Group) -> None:
     _output(group, "OUT.tif", "map to write")
     group.add_argument(
         "--probabilities", action="store_true", help="write OUT_probabilities.tif too"
+    )
+    group.add_argument(
+        "--polygons",
+        metavar="OUT.gpkg",
+        help="write each area as a polygon with hectares and confidence: .gpkg or .parquet",
+    )
+    group.add_argument(
+        "--min-area",
+        metavar="HA",
+        type=hectares,
+        default=0.0,
+        help="leave out polygons below, hectares (default: 0)",
     )
     group.add_argument(
         "--resume", action="store_true", help="go on where a stopped run of this map ended"
@@ -309,6 +321,7 @@ COMMANDS = {
             (
                 "geofm map flood.geofm scene.tif -o flood.tif",
                 "geofm map crops.geofm 2020*.tif -o crops.tif --probabilities --memory 4GiB",
+                "geofm map flood.geofm scene.tif -o flood.tif --polygons flood.gpkg --min-area 0.5",
             ),
             (
                 ("Input and output", _map),
@@ -356,6 +369,14 @@ def pairs(text: str) -> dict[str, str]:
     if not all(key.strip() and value.strip() for key, _, value in parts):
         raise argparse.ArgumentTypeError(f"{text}: write pairs such as nir08=nir")
     return {key.strip(): value.strip() for key, _, value in parts}
+
+
+def hectares(text: str) -> float:
+    """An area from 0."""
+    area = float(text)
+    if not 0 <= area < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: write hectares from 0, such as 0.5")
+    return area
 
 
 def count(text: str) -> int:

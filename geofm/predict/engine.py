@@ -7,6 +7,7 @@ logits (`stitch`) -> bytes of finished pieces -> a sink: the scratch of a file, 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -43,6 +44,8 @@ class MapOptions:
         accept: substitutions the user allows, such as ``{"nir08": "nir"}``.
         resume: go on with an unfinished run of the same recipe.
         overwrite: replace an output that exists, and drop an unfinished run.
+        polygons: GeoPackage or GeoParquet to write beside the map, or None.
+        min_area: of a polygon, hectares.
     """
 
     probabilities: bool = False
@@ -53,6 +56,8 @@ class MapOptions:
     accept: Mapping[str, str] = field(default_factory=dict)
     resume: bool = False
     overwrite: bool = False
+    polygons: Path | None = None
+    min_area: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

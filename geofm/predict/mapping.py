@@ -85,9 +85,9 @@ def map_to_file(
     """Map a scene into a Cloud-Optimized GeoTIFF, streamed and resumable.
 
     Beside ``OUT.tif`` stand ``OUT_confidence.tif``, with ``probabilities`` also
-    ``OUT_probabilities.tif``, and ``OUT.json``, the STAC item with the receipt. They
-    appear together at the end, the map last; until then, and after a kill, there is
-    only the folder ``.OUT.tif.partial``.
+    ``OUT_probabilities.tif``, and ``OUT.json``, the STAC item with the receipt; the
+    ``polygons`` stand where the options say. They appear together at the end, the map
+    last; until then, and after a kill, there is only the folder ``.OUT.tif.partial``.
 
     Args:
         scene: any bands in any order; it is matched with the model's pixel contract.
@@ -103,7 +103,7 @@ def map_to_file(
     options = options or MapOptions()
     out = Path(out)
     started = time.monotonic()
-    check_output(out, resume=options.resume, overwrite=options.overwrite)
+    check_output(out, polygons=options.polygons, resume=options.resume, overwrite=options.overwrite)
     job = prepare(model, scene, options)
     with (
         open_scratch(

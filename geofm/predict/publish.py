@@ -2,30 +2,39 @@
 
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
+
+import numpy as np
 
 from geofm.errors import OutputError
 from geofm.export.geotiff import RawLayer, write_cog
 from geofm.export.stac import map_item
+from geofm.export.vector import Codes, check_polygons_output, write_polygons
 from geofm.predict.engine import MapJob
 from geofm.predict.scratch import Scratch, disk_errors, scratch_folder
 from geofm.predict.stitch import PROBABILITY_STEPS, SeamSums
+from geofm.scenes.window import Window
 
 
-def check_output(out: Path, *, resume: bool, overwrite: bool) -> None:
+def check_output(out: Path, *, polygons: Path | None = None, resume: bool, overwrite: bool) -> None:
     """Refuse an output that cannot be made, before any work is done.
 
     An unfinished run may stand beside a map: it was begun to overwrite it, or was
     killed while it cleaned up.
 
     Raises:
-        OutputError: no name of a GeoTIFF, a folder, or a map that exists.
+        OutputError: no name of a GeoTIFF, a folder, or a map that exists; the same of
+            ``polygons``.
     """
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise OutputError(f"the output {out.name} is no GeoTIFF name; give one that ends in .tif")
     if out.is_dir():
         raise OutputError(f"the output {out} is a folder; give a file name in it, ending in .tif")
-    if out.exists() and not overwrite and not (resume and scratch_folder(out).is_dir()):
+    begun = resume and scratch_folder(out).is_dir()
+    if polygons is not None:
+        check_polygons_output(polygons, overwrite=overwrite or begun)
+    if out.exists() and not overwrite and not begun:
         raise OutputError(
             f"{out} exists; choose another output, or give --overwrite to make it again"
         )
@@ -79,17 +88,43 @@ def publish(
         receipt=receipt,
     )
     item_path = out.with_suffix(".json")
-    with disk_errors(out):
+    wanted = job.options.polygons
+    with disk_errors(out), ExitStack() as stack:
         for layer in layers:
             built = scratch.folder / files[layer.name].name
             write_cog(scratch.raw(layer.name), layer, scene.geobox, built)
         (scratch.folder / item_path.name).write_text(json.dumps(item, indent=2) + "\n")
+        built_polygons = wanted and _build_polygons(job, scratch, wanted, out.stem)
+        if built_polygons:
+            stack.callback(built_polygons.unlink, missing_ok=True)
         companions = [path for path in files.values() if path != out]
+        if wanted and built_polygons:
+            _move(built_polygons, wanted)
         for path in (item_path, *companions, out):
             for name in (f"{path.name}.aux.xml", path.name):
                 _move(scratch.folder / name, path.with_name(name))
         scratch.remove()
-    return {**files, "item": item_path}
+    return {**files, **({"polygons": wanted} if wanted else {}), "item": item_path}
+
+
+def _build_polygons(job: MapJob, scratch: Scratch, out: Path, layer: str) -> Path:
+    """The map's polygons in a file beside ``out``, not yet in its place."""
+    classes, confidence = (
+        np.memmap(scratch.raw(name), np.uint8, "r", shape=job.scene.shape)
+        for name in ("classes", "confidence")
+    )
+
+    def read(window: Window) -> tuple[Codes, Codes]:
+        return np.array(classes[window.slices]), np.array(confidence[window.slices])
+
+    return write_polygons(
+        read,
+        job.scene.geobox,
+        job.model.classes,
+        out,
+        layer=layer,
+        min_area=job.options.min_area,
+    )
 
 
 def _move(built: Path, final: Path) -> None:
