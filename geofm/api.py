@@ -34,6 +34,7 @@ from geofm.scenes.catalog import Pair
 from geofm.scenes.labels import Labels, open_labels
 from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Pixels, Scene
+from geofm.show import model_html, scene_html
 from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass, find_task
 from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig
 
@@ -64,6 +65,9 @@ __all__ = [
     "pretrain",
     "save",
 ]
+
+# A notebook draws a scene, and scenes know no matplotlib: its card is lent from above.
+Scene._repr_html_ = scene_html  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -140,6 +144,9 @@ class Model:
         return str(page)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return model_html(self.trained)
 
 
 def load_model(path: str | Path) -> Model:
@@ -260,6 +267,8 @@ def map_scene(
     device: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    polygons: str | Path | None = None,
+    min_area: float = 0.0,
     command: str = "",
     progress: Progress | None = None,
 ) -> MapReport:
@@ -273,6 +282,10 @@ def map_scene(
         memory: ceiling over the model itself, bytes.
         resume: go on where a stopped run of the same map ended; the bytes are the same.
         overwrite: replace a map that exists.
+        polygons: GeoPackage (``.gpkg``) or GeoParquet (``.parquet``) for the areas of each
+            class: ``class``, ``class_name``, ``hectares`` on the ellipsoid and mean
+            ``confidence``, percent.
+        min_area: leave out polygons below, hectares.
         command: what the user typed, for the receipt.
         probabilities, accept, precision, device, progress: as `Model.map`.
 
@@ -289,6 +302,8 @@ def map_scene(
         device=device,
         resume=resume,
         overwrite=overwrite,
+        polygons=None if polygons is None else Path(polygons),
+        min_area=min_area,
     )
     return map_to_file(
         model.trained, scene, output, options=options, command=command, progress=progress

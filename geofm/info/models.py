@@ -34,7 +34,7 @@ def model_page(folder: Path) -> Page:
             f"{counted(description.weights.parameters, 'parameter')}, {_folder_size(folder)}",
         ),
         Row("", f"{model.report}; hash verified"),
-        *_provenance_rows(model.provenance),
+        *provenance_rows(model.provenance),
         Row("written by", f"geofm {description.geofm_version}"),
     )
     plain = {"path": str(folder), "verified": True, **description.model_dump(mode="json")}
@@ -83,7 +83,8 @@ def _encoder_rows(config: EncoderConfig) -> Iterator[Row]:
     )
 
 
-def _provenance_rows(provenance: Mapping[str, Any]) -> Iterator[Row]:
+def provenance_rows(provenance: Mapping[str, Any]) -> Iterator[Row]:
+    """What a model came from, and how good it is."""
     encoder = provenance.get("encoder")
     if encoder:
         yield Row("began with", str(encoder.get("name", "an encoder without a name")))

@@ -1,0 +1,162 @@
+"""The accessor ``.geofm`` of xarray: ``import geofm.xarray; da.geofm.map(model)``.
+
+Works on a DataArray or a Dataset, in memory or on Dask, whose bands are variables or a
+dimension. What it does not say of itself (level, scale) can be told.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import odc.geo.xr  # noqa: F401  gives maps .odc, which says where they lie
+import xarray as xr
+
+from geofm.api import Model, open_scene
+from geofm.bands import Level, Sensor
+from geofm.errors import SceneError
+from geofm.export.vector import Codes, find_polygons, polygon_frame
+from geofm.predict.engine import Progress
+from geofm.predict.infer import Precision
+from geofm.scenes.arraygrid import array_grid
+from geofm.scenes.reader import Scene
+from geofm.scenes.window import Window
+from geofm.tasks import NODATA, UNSURE, MapClass
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+Factors = float | Sequence[float]
+
+
+class GeofmAccessor:
+    """Maps of an array, and polygons of a map.
+
+    Attributes:
+        array: what the accessor stands on.
+    """
+
+    def __init__(self, array: xr.DataArray | xr.Dataset) -> None:
+        self.array = array
+
+    def scene(
+        self,
+        *,
+        bands: Sequence[str | None] | None = None,
+        sensor: str | Sensor | None = None,
+        dates: Sequence[str | date] | None = None,
+        scale: Factors | None = None,
+        offset: Factors | None = None,
+        level: Level | None = None,
+        nodata: float | None = None,
+        masked_qa: Sequence[str] | None = None,
+    ) -> Scene:
+        """The array as a scene; nothing is computed.
+
+        Args: as `geofm.open_scene`.
+
+        Raises:
+            BandError, UnitsError, GridError, SceneError: as `geofm.open_scene`.
+        """
+        return open_scene(
+            self.array,
+            bands=bands,
+            sensor=sensor,
+            dates=dates,
+            scale=scale,
+            offset=offset,
+            level=level,
+            nodata=nodata,
+            masked_qa=masked_qa,
+        )
+
+    def map(
+        self,
+        model: Model,
+        *,
+        probabilities: bool = False,
+        accept: Mapping[str, str] | None = None,
+        precision: Precision = "auto",
+        device: str | None = None,
+        progress: Progress | None = None,
+        bands: Sequence[str | None] | None = None,
+        sensor: str | Sensor | None = None,
+        scale: Factors | None = None,
+        offset: Factors | None = None,
+        level: Level | None = None,
+        nodata: float | None = None,
+    ) -> xr.Dataset:
+        """Map the array: the same bytes as `geofm.map_scene` writes of the same pixels.
+
+        Dask computes block by block while the map is made; the map is in memory.
+
+        Args:
+            bands, sensor, scale, offset, level, nodata: what the array does not say, as
+                `geofm.open_scene`.
+            probabilities, accept, precision, device, progress: as `geofm.Model.map`.
+
+        Returns:
+            As `geofm.Model.map`.
+
+        Raises:
+            BandError, UnitsError, GridError, SceneError: the array does not fit the model.
+        """
+        scene = self.scene(
+            bands=bands, sensor=sensor, scale=scale, offset=offset, level=level, nodata=nodata
+        )
+        return model.map(
+            scene,
+            probabilities=probabilities,
+            accept=accept,
+            precision=precision,
+            device=device,
+            progress=progress,
+        )
+
+    def polygons(self, *, min_area: float = 0.0) -> "gpd.GeoDataFrame":
+        """The areas of each class of a map, as `geofm.map_scene` writes with ``polygons``.
+
+        Args:
+            min_area: leave out polygons below, hectares.
+
+        Returns:
+            ``class``, ``class_name``, ``hectares`` on the ellipsoid, mean ``confidence``
+            (percent) and the outline, in the map's CRS.
+
+        Raises:
+            SceneError: the dataset is no map.
+            GridError: it has no CRS.
+        """
+        import pandas as pd
+
+        classes, confidence, kinds = self._map()
+
+        def read(window: Window) -> tuple[Codes, Codes]:
+            return classes[window.slices], confidence[window.slices]
+
+        assert isinstance(self.array, xr.Dataset)
+        geobox = array_grid(self.array, self.array["classes"])
+        batches = find_polygons(read, geobox, min_area=min_area)
+        frames = [polygon_frame(batch, geobox, kinds) for batch in batches]
+        return pd.concat(frames, ignore_index=True)
+
+    def _map(self) -> tuple[Codes, Codes, list[MapClass]]:
+        flags: Mapping[str, str] = {}
+        if isinstance(self.array, xr.Dataset) and {"classes", "confidence"} <= set(self.array):
+            flags = self.array["classes"].attrs
+        if not {"flag_values", "flag_meanings", "flag_colors"} <= set(flags):
+            raise SceneError(
+                "this array is no map; needed what Model.map gives, with classes and confidence; "
+                "map it first (da.geofm.map(model))"
+            )
+        assert isinstance(self.array, xr.Dataset)
+        words = zip(flags["flag_meanings"].split(), flags["flag_colors"].split(), strict=True)
+        kinds = [MapClass(name.replace("_", " "), color) for name, color in words]
+        classes = np.asarray(self.array["classes"].values, np.uint8)
+        percent = np.nan_to_num(self.array["confidence"].values, nan=NODATA)
+        return classes, percent.astype(np.uint8), kinds[:UNSURE]
+
+
+# xarray's decorators carry no types.
+xr.register_dataarray_accessor("geofm")(GeofmAccessor)  # type: ignore[no-untyped-call]
+xr.register_dataset_accessor("geofm")(GeofmAccessor)  # type: ignore[no-untyped-call]
