@@ -72,11 +72,29 @@ def stack_files(
             for part, day in zip(parts, given, strict=True)
         ]
     stack = _join(parts, files)
+    if given is None:
+        _check_once(stack, files)
     if given is not None and len(given) not in {len(parts), len(stack.dates)}:
         raise SceneError(_wrong_dates(files[0], len(stack.dates), len(given)))
     if given is not None and len(given) != len(parts):
         stack = Stack(stack.bands, given, stack.slots)
     return _ascending(stack)
+
+
+def _check_once(stack: Stack, files: Sequence[RasterFile]) -> None:
+    """Each known date comes once; the caller may say otherwise with ``dates``.
+
+    Raises:
+        SceneError: two files hold the same bands of one date.
+    """
+    first: dict[date, int] = {}
+    for day, row in zip(stack.dates, stack.slots, strict=True):
+        other = first.setdefault(day, row[0].file) if day else row[0].file
+        if other != row[0].file:
+            raise SceneError(
+                f"{files[other].name} and {files[row[0].file].name} hold the same bands of {day}; "
+                "needed one file a date; leave one out, or give dates= with one date a file"
+            )
 
 
 def _names_by_file(

@@ -17,6 +17,9 @@ from geofm.scenes.window import Window
 GRID = Affine(10, 0, 500_000, 0, -10, 5_900_000)
 
 
+TWO_DATES = ("2020-01-01", "2020-02-01")
+
+
 def write(path, numbers, *, descriptions=None, scale=None, tags=None, transform=GRID, **options):
     numbers = np.asarray(numbers)
     profile = {
@@ -256,7 +259,7 @@ class TestUnits:
 
     def test_dates_keep_scales_of_their_own(self, make_scene):
         a, b = make_scene("a.tif", scale=1e-4), make_scene("b.tif", scale=1e-3, seed=2)
-        scene = open_scene([a, b])
+        scene = open_scene([a, b], dates=TWO_DATES)
         np.testing.assert_array_equal(scene.scale[:, 0], np.float32([1e-4, 1e-3]))
         np.testing.assert_array_equal(scene.read().values[1], open_scene(b).read().values[0])
 
@@ -268,8 +271,8 @@ class TestUnits:
             open_scene(path, level="l2a")
         other = make_scene("b.tif", level="surface")
         with pytest.raises(UnitsError, match=r"the files mix levels \(surface, toa\)"):
-            open_scene([path, other])
-        assert open_scene([path, other], level="toa").level == "toa"
+            open_scene([path, other], dates=TWO_DATES)
+        assert open_scene([path, other], dates=TWO_DATES, level="toa").level == "toa"
 
 
 class TestRefusals:
@@ -385,15 +388,16 @@ class TestGrids:
         a = make_scene("a.tif")
         b = make_scene("b.tif", transform=Affine(10, 0, 700_000, 0, -10, 5_900_000))
         with pytest.raises(GridError, match=r"b.tif does not overlap the scene's grid"):
-            open_scene([a, b])
+            open_scene([a, b], dates=TWO_DATES)
         with pytest.raises(GridError, match=r"a.tif does not overlap the scene's grid"):
             open_scene(a, geobox=open_scene(b).geobox)
 
     def test_files_of_other_shapes_without_a_crs(self, make_scene):
         a, b = make_scene("a.tif", crs=None), make_scene("b.tif", crs=None, height=60)
         with pytest.raises(GridError, match=r"b.tif is 60 x 83 px on a grid of its own, and a CRS"):
-            open_scene([a, b])
-        assert len(open_scene([a, make_scene("c.tif", crs=None, seed=3)]).dates) == 2
+            open_scene([a, b], dates=TWO_DATES)
+        same = [a, make_scene("c.tif", crs=None, seed=3)]
+        assert len(open_scene(same, dates=TWO_DATES).dates) == 2
 
     def test_the_caller_chooses_the_grid(self, make_scene):
         path = make_scene()

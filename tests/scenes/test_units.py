@@ -59,7 +59,7 @@ def test_an_offset_applied_twice(make_scene):
 def test_every_date_is_judged(make_scene):
     good, bad = make_scene("a.tif"), make_scene("b.tif", scale=1e-3)
     with pytest.raises(UnitsError, match="in half of its pixels"):
-        open_scene([good, bad], scale=1e-2)
+        open_scene([good, bad], dates=["2020-01-01", "2020-02-01"], scale=1e-2)
 
 
 def test_heat_and_radar_are_not_reflectance(make_scene):

@@ -126,7 +126,7 @@ def test_a_number_in_a_hole_changes_nothing_after_warping(make_scene):
 def test_a_date_on_the_scenes_grid_is_not_resampled(make_scene):
     a = make_scene("a.tif")
     b = make_scene("b.tif", transform=Affine(10, 0, 500_005, 0, -10, 5_900_000), seed=1)
-    scene = open_scene([a, b])
+    scene = open_scene([a, b], dates=["2020-01-01", "2020-02-01"])
     assert scene.dtype == np.float32
     np.testing.assert_array_equal(
         scene.read_stored(dates=[0]).dn, open_scene(a).read_stored().dn.astype(np.float32)
