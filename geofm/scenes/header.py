@@ -1,5 +1,6 @@
 """One raster file as its header tells it: grid, bands, validity, units; no pixels."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,9 +217,11 @@ def _why_not_opened(path: str, name: str, error: BaseException) -> str:
 
 
 def _why_not_fetched(name: str, reason: str) -> str:
-    if "404" in reason:
+    # A port may hold these digits too.
+    codes = re.findall(r"(?<![:\d])4\d\d\b", reason)
+    if "404" in codes:
         return f"{name} is not there (http 404); needed a raster; check the address"
-    if "401" in reason or "403" in reason:
+    if "401" in codes or "403" in codes:
         return f"{name} is refused by its server ({reason}); renew the signature or the credentials"
     if "not recognized" in reason:
         reason = "no answer in time, or no raster"

@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if body:
-            self.wfile.write(content)
+            with suppress(OSError):  # GDAL hangs up when it has what it wants
+                self.wfile.write(content)
 
     def _content(self, whole: bytes, asked: str | None) -> tuple[int, bytes, str]:
         found = re.match(r"bytes=(\d+)-(\d*)", asked or "")

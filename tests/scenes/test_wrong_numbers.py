@@ -1,7 +1,10 @@
 """What would make a wrong map without a word: each is refused in a sentence, or comes out right."""
 
+import http.server
+import threading
 from dataclasses import replace
 from datetime import date
+from functools import partial
 
 import numpy as np
 import pytest
@@ -51,6 +54,20 @@ def test_l1c_is_not_fed_to_a_model_of_l2a(tmp_path):
     assert (scene.level, scene.offset[0, 0]) == ("toa", np.float32(-0.1))
     with pytest.raises(UnitsError, match=r"is top-of-atmosphere .* the model needs surface refl"):
         match_scene(L2A, scene)
+
+
+def test_a_product_on_a_server_is_the_product(tmp_path):
+    product = safe(tmp_path, "L2A", offset=-1000)
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    handler.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        threading.Thread(target=web.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"http://127.0.0.1:{web.server_address[1]}/{product.name}"
+        there, here = open_scene(f"{address}?sig=TOKEN"), open_scene(product)
+        assert (there.id, there.dates, there.level) == (here.id, here.dates, here.level)
+        np.testing.assert_array_equal(there.read().values, here.read().values)
+        assert "TOKEN" not in repr(there)
+        web.shutdown()
 
 
 def test_missing_quality_is_said(tmp_path):
