@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from geofm.errors import SceneError
 from geofm.predict.plan import WindowPlan
 from geofm.scenes.window import Window
 from geofm.tasks import NODATA
@@ -184,6 +185,9 @@ def finish_piece(
         codes: (area.height, area.width), 0 where a pixel is mapped, else its code.
         area, owned: as `seam_sums`.
         keep_probabilities: whether to return the probabilities of every class.
+
+    Raises:
+        SceneError: a pixel to map has no probabilities, because numbers overflowed.
     """
     logits = buffer.blended(area)
     probabilities = probabilities_of(logits)
@@ -193,6 +197,13 @@ def finish_piece(
     inner = (slice(owned.row - area.row, None), slice(owned.col - area.col, None))
     codes, probabilities = codes[inner], probabilities[:, *inner]
     best, classes = probabilities.max(0)
+    if bool((best.isnan() & valid[inner]).any()):
+        # One pixel far from any reflectance spoils every window that sees it.
+        raise SceneError(
+            f"the model's answer is not a number in rows {owned.row} to {owned.stop_row}, columns "
+            f"{owned.col} to {owned.stop_col}; likely a fill that nobody declared: give nodata= "
+            "(geofm info SCENE), or damaged weights"
+        )
     stored = None
     if keep_probabilities:
         stored = (probabilities * PROBABILITY_STEPS).round_().to(torch.uint8).cpu().numpy()

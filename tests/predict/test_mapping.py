@@ -11,6 +11,7 @@ from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from geofm.errors import SceneError
 from geofm.predict.engine import MapOptions
 from geofm.predict.mapping import map_in_memory, map_to_file
 from geofm.scenes.open import open_scene
@@ -161,6 +162,17 @@ def test_not_a_number_is_no_data(tiny_model, write_raster, dn_of, bad):
     expected = np.zeros((40, 50), bool)
     expected[5:9, 7:20] = True
     np.testing.assert_array_equal(result.classes == NODATA, expected)
+
+
+def test_a_fill_that_nobody_declared_is_refused_and_not_mapped(tiny_model, write_raster, dn_of):
+    fill = -3.4e38
+    reflectance = (dn_of(40, 40) * 1e-4).astype(np.float32)
+    reflectance[:, 3, 3] = fill
+    scene = open_scene(write_raster(reflectance), scale=1)
+    with pytest.raises(SceneError, match="likely a fill that nobody declared: give nodata="):
+        map_in_memory(tiny_model(), scene)
+    scene = open_scene(write_raster(reflectance, name="b.tif"), scale=1, nodata=fill)
+    assert (map_in_memory(tiny_model(), scene).classes == NODATA).sum() == 1
 
 
 def test_a_mask_in_the_file_is_no_data(tiny_model, write_raster, dn_of):
