@@ -25,6 +25,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, command: Command) -> None:
         super().__init__(prog=f"geofm {command.name}", allow_abbrev=False, add_help=False)
         self.command = command
+        # Negative numbers, one a band, are a value and no flag: --offset -0.1,-0.2
+        self._negative_number_matcher = re.compile(r"-\.?\d[\d.,e+-]*$")
         for title, add_flags in command.groups:
             add_flags(self.add_argument_group(title))
 

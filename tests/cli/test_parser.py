@@ -69,6 +69,7 @@ def test_values_become_what_the_house_uses() -> None:
     flags = parse([*words, "--scale", "1e-4,2e-4"])
     assert flags.bands == ("red", "nir08")
     assert flags.offset == -0.1
+    assert parse(["info", "s", "--offset", "-0.1,-0.2"]).offset == (-0.1, -0.2)
     assert flags.scale == (1e-4, 2e-4)
     assert flags.accept == {"nir08": "nir", "red": "green", "resolution": "any"}
     assert flags.memory == 2 * 2**30
