@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geofm.cli.progress import progress_bar
-from geofm.cli.words import as_flags, wrapped
+from geofm.cli.words import as_flags, typed, wrapped
 from geofm.terminal import Style, style_of
 
 if TYPE_CHECKING:
@@ -198,7 +198,11 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
 
     polygons = Path(flags.polygons) if flags.polygons else None
     check_output(
-        Path(flags.output), polygons=polygons, resume=flags.resume, overwrite=flags.overwrite
+        Path(flags.output),
+        inputs=[*flags.scenes, *([flags.quality] if flags.quality else [])],
+        polygons=polygons,
+        resume=flags.resume,
+        overwrite=flags.overwrite,
     )
     model = api.load_model(flags.model)
     scene = api.open_scene(
@@ -217,7 +221,7 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
             overwrite=flags.overwrite,
             polygons=polygons,
             min_area=flags.min_area,
-            command=shlex.join(["geofm", *words]),
+            command=typed(words),
             progress=progress,
         )
     return Result(_map_page(report, style), _map_facts(report))

@@ -1,8 +1,10 @@
 """The words of the command line: lines that fit it, and Python's arguments as flags."""
 
 import re
+import shlex
 import shutil
 import textwrap
+from collections.abc import Sequence
 
 
 def page_width() -> int:
@@ -16,14 +18,30 @@ def wrapped(text: str, *, indent: int) -> str:
     return f"\n{' ' * indent}".join(lines)
 
 
+def typed(words: Sequence[str]) -> str:
+    """The command as typed, for receipts, where addresses keep no user, password or signature.
+
+    >>> typed(["map", "a model", "https://me:secret@host/b.tif?sig=abc"])
+    "geofm map 'a model' https://host/b.tif"
+    """
+    from geofm.scenes.handles import plain_name
+
+    address = r"(?i)(/vsi\w+/)?(https?|s3|gs|az)://.*"
+    plain = (re.sub(address, lambda found: plain_name(found[0]), word) for word in words)
+    return shlex.join(["geofm", *plain])
+
+
 def as_flags(sentence: str) -> str:
     """One line, with the arguments that Python users are told of as flags.
 
     >>> as_flags("give scale= (and offset=), such as scale=0.0001")
     'give --scale (and --offset), such as --scale 0.0001'
+    >>> as_flags("allow it with --accept resolution=any")
+    'allow it with --accept resolution=any'
     """
     names = {"classes": "codes"}
     return re.sub(
+        r"(?<!--accept )"
         r"\b(scale|offset|level|nodata|bands|sensor|dates|resolution|quality|column|classes)="
         r"([\w.+-]*)",
         lambda found: f"--{names.get(found[1], found[1])} {found[2]}".rstrip(),

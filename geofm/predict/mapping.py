@@ -103,7 +103,13 @@ def map_to_file(
     options = options or MapOptions()
     out = Path(out)
     started = time.monotonic()
-    check_output(out, polygons=options.polygons, resume=options.resume, overwrite=options.overwrite)
+    check_output(
+        out,
+        inputs=scene.paths,
+        polygons=options.polygons,
+        resume=options.resume,
+        overwrite=options.overwrite,
+    )
     job = prepare(model, scene, options)
     with (
         open_scratch(
@@ -192,6 +198,10 @@ def _identity(job: MapJob) -> dict[str, object]:
         "layout": [job.layout.strip_width, job.layout.block_rows],
         "probabilities": job.options.probabilities,
         "scene": [*job.scene.paths, *(_file_state(path) for path in job.scene.paths)],
+        # What the user says of a scene is in no file of it.
+        "units": [job.scene.scale.tolist(), job.scene.offset.tolist()],
+        "grid": [*job.scene.shape, *job.scene.geobox.transform[:6], str(job.scene.geobox.crs)],
+        "dates": [str(day) for day in job.scene.dates],
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,15 +18,39 @@ from geofm.predict.stitch import PROBABILITY_STEPS, SeamSums
 from geofm.scenes.window import Window
 
 
-def check_output(out: Path, *, polygons: Path | None = None, resume: bool, overwrite: bool) -> None:
+def output_files(out: Path) -> dict[str, Path]:
+    """All that a map may consist of, by role, the map itself last.
+
+    >>> [str(path) for path in output_files(Path("a/b.tif")).values()]
+    ['a/b.json', 'a/b_confidence.tif', 'a/b_probabilities.tif', 'a/b.tif']
+    """
+    return {
+        "item": out.with_suffix(".json"),
+        "confidence": out.with_name(f"{out.stem}_confidence.tif"),
+        "probabilities": out.with_name(f"{out.stem}_probabilities.tif"),
+        "classes": out,
+    }
+
+
+def check_output(
+    out: Path,
+    *,
+    inputs: Sequence[str],
+    polygons: Path | None = None,
+    resume: bool,
+    overwrite: bool,
+) -> None:
     """Refuse an output that cannot be made, before any work is done.
 
     An unfinished run may stand beside a map: it was begun to overwrite it, or was
     killed while it cleaned up.
 
+    Args:
+        inputs: paths and addresses that are read; no output takes the place of one.
+
     Raises:
-        OutputError: no name of a GeoTIFF, a folder, or a map that exists; the same of
-            ``polygons``.
+        OutputError: no name of a GeoTIFF, a folder, a file that exists, or an input; the
+            same of ``polygons``.
     """
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise OutputError(f"the output {out.name} is no GeoTIFF name; give one that ends in .tif")
@@ -34,10 +59,17 @@ def check_output(out: Path, *, polygons: Path | None = None, resume: bool, overw
     begun = resume and scratch_folder(out).is_dir()
     if polygons is not None:
         check_polygons_output(polygons, overwrite=overwrite or begun)
-    if out.exists() and not overwrite and not begun:
-        raise OutputError(
-            f"{out} exists; choose another output, or give --overwrite to make it again"
-        )
+    for path in reversed(output_files(out).values()):
+        if not path.exists():
+            continue
+        if any(Path(name).exists() and path.samefile(name) for name in inputs):
+            raise OutputError(
+                f"{path} is what the map is made from, and would be lost; choose another output"
+            )
+        if not overwrite and not begun:
+            raise OutputError(
+                f"{path} exists; choose another output, or give --overwrite to make it again"
+            )
 
 
 def map_layers(job: MapJob) -> list[RawLayer]:
@@ -64,15 +96,17 @@ def publish(
 ) -> dict[str, Path]:
     """Build the files in the scratch folder, then move each into place, the map last."""
     scene, layers = job.scene, map_layers(job)
-    files = {
-        layer.name: out
-        if layer.name == "classes"
-        else out.with_name(f"{out.stem}_{layer.name}.tif")
-        for layer in layers
-    }
+    places = output_files(out)
+    files = {layer.name: places[layer.name] for layer in layers}
     receipt = {
         "model": {"name": job.model.name, "sha256": job.model.sha256},
-        "scene": {"id": scene.id, "paths": list(scene.paths)},
+        "scene": {
+            "id": scene.id,
+            "paths": list(scene.paths),
+            "level": scene.level,
+            "scale": scene.scale.tolist(),
+            "offset": scene.offset.tolist(),
+        },
         "recipe": job.recipe.plain(),
         "recipe_sha256": job.recipe.digest,
         "seam_score": None if seams.score is None else round(seams.score, 4),
@@ -87,24 +121,22 @@ def publish(
         files=files,
         receipt=receipt,
     )
-    item_path = out.with_suffix(".json")
     wanted = job.options.polygons
     with disk_errors(out), ExitStack() as stack:
         for layer in layers:
             built = scratch.folder / files[layer.name].name
             write_cog(scratch.raw(layer.name), layer, scene.geobox, built)
-        (scratch.folder / item_path.name).write_text(json.dumps(item, indent=2) + "\n")
+        (scratch.folder / places["item"].name).write_text(json.dumps(item, indent=2) + "\n")
         built_polygons = wanted and _build_polygons(job, scratch, wanted, out.stem)
         if built_polygons:
             stack.callback(built_polygons.unlink, missing_ok=True)
-        companions = [path for path in files.values() if path != out]
         if wanted and built_polygons:
             _move(built_polygons, wanted)
-        for path in (item_path, *companions, out):
+        for path in places.values():
             for name in (f"{path.name}.aux.xml", path.name):
                 _move(scratch.folder / name, path.with_name(name))
         scratch.remove()
-    return {**files, **({"polygons": wanted} if wanted else {}), "item": item_path}
+    return {**files, **({"polygons": wanted} if wanted else {}), "item": places["item"]}
 
 
 def _build_polygons(job: MapJob, scratch: Scratch, out: Path, layer: str) -> Path:

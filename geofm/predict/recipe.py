@@ -3,12 +3,15 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 import geofm
 from geofm.export.geotiff import gdal_version
 from geofm.model.folder import TrainedModel
+from geofm.model.weights import write_weights
 from geofm.predict.infer import Device
 from geofm.predict.plan import WindowPlan
 from geofm.scenes.match import SceneMatch
@@ -19,7 +22,7 @@ class Recipe:
     """Same recipe, same scene: same bytes.
 
     Attributes:
-        weights: SHA-256 of the model's weights.
+        weights: SHA-256 of the model's weights file, saved or not yet.
         contract: the pixel contract, plain.
         bands: the scene's bands that were read, in order.
         substitutions: bands that stand in for others, as accepted by the user.
@@ -64,7 +67,7 @@ def make_recipe(
 ) -> Recipe:
     """Fix the recipe of one map."""
     return Recipe(
-        weights=model.sha256 or "unsaved",
+        weights=model.sha256 or _weights_hash(model),
         contract=asdict(model.contract),
         bands=match.scene.bands,
         substitutions=match.substitutions,
@@ -84,3 +87,9 @@ def make_recipe(
             "gdal": gdal_version(),
         },
     )
+
+
+def _weights_hash(model: TrainedModel) -> str:
+    """The hash that the weights of a model will have once it is saved."""
+    with TemporaryDirectory(prefix="geofm-") as folder:
+        return write_weights(model.segmenter, Path(folder) / "weights.safetensors")
