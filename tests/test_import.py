@@ -216,6 +216,11 @@ def test_an_encoder_file_becomes_an_encoder_folder(
         geofm.load_encoder(out, dates=2)
 
 
+def test_an_encoder_of_timm_needs_a_contract() -> None:
+    with pytest.raises(ModelError, match=r"has seen photographs.*give contract="):
+        geofm.load_encoder("timm/vit_tiny_patch16_224")
+
+
 def test_published_models_keep_what_was_published() -> None:
     floods_1, burns_1, crops, floods_2, burns_2 = MODELS
     assert [m.contract.level for m in MODELS] == ["toa", "surface", "surface", "toa", "surface"]

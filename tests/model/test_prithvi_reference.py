@@ -265,7 +265,7 @@ def close(found: Tensor, expected: Tensor) -> None:
     kind=st.sampled_from(["none", "both", "time", "location"]),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_features(
     shape: dict[str, Any], rows: int, cols: int, dates: int, kind: str, seed: int
 ) -> None:
@@ -292,7 +292,7 @@ def test_features(
     kind=st.sampled_from(["none", "both", "time", "location"]),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_rebuilding(
     shape: dict[str, Any], mask_ratio: float, norm_pix_loss: bool, kind: str, seed: int
 ) -> None:

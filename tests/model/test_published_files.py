@@ -75,7 +75,17 @@ def saved(path: Path, content: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+SLOWER = {
+    "prithvi_eo_v1_100_flat",
+    "prithvi_eo_v2_100_tl",
+    "prithvi_eo_v2_300",
+    "prithvi_eo_v2_600",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOWER else ()) for n in PUBLISHED]
+)
 def test_encoders_and_autoencoders_load_completely(
     name: str, shared_reference: Path, tmp_path: Path
 ) -> None:
@@ -134,7 +144,15 @@ def test_finetuned_models_load_completely(
 
 
 @pytest.mark.parametrize(
-    "name", ["ft_mmseg_v1_burnscars", "ft_burnscars_v2_300", "prithvi_eo_v1_100_flat"]
+    "name",
+    [
+        "ft_mmseg_v1_burnscars",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in (*FINETUNED, "prithvi_eo_v2_600_tl", "prithvi_eo_v1_100_flat")
+            if name != "ft_mmseg_v1_burnscars"
+        ),
+    ],
 )
 def test_any_tensor_missing_extra_renamed_or_misshapen_is_named(
     name: str, shared_reference: Path, tmp_path: Path

@@ -33,7 +33,12 @@ def saved(name: str, folder: Path, **options: Any) -> tuple[nn.Module, Path]:
 
 
 @pytest.mark.parametrize(
-    "name", ["vit_tiny_patch16_224", "deit_tiny_patch16_224", "vit_small_patch14_dinov2"]
+    "name",
+    [
+        "vit_tiny_patch16_224",
+        pytest.param("deit_tiny_patch16_224", marks=pytest.mark.slow),
+        pytest.param("vit_small_patch14_dinov2", marks=pytest.mark.slow),
+    ],
 )
 def test_features_are_those_of_timm(name: str, tmp_path: Path) -> None:
     side = 112
