@@ -9,13 +9,15 @@ from geofm.scenes.hls import hls_granule, read_hls
 from geofm.scenes.landsat import landsat_product, read_landsat
 from geofm.scenes.products import Product
 from geofm.scenes.sentinel2 import find_safe, read_safe
+from geofm.scenes.sentinel2_cloud import find_tile, read_tile
 
 
 def find_products(paths: Sequence[str]) -> list[Product]:
     """The products that paths name, in order; none where they are plain rasters.
 
-    A path is a SAFE folder or zip, its ``MTD_MSI*.xml``, an MTL, a folder of
-    HLS granules, Landsat products or their files, or such a file.
+    A path is a SAFE folder or zip, its ``MTD_MSI*.xml``, a Sentinel-2 tile as
+    clouds keep it, an MTL, a folder of HLS granules, Landsat products or their
+    files, or such a file.
 
     Raises:
         SceneError: a product is damaged, or stands among plain rasters.
@@ -43,7 +45,7 @@ def is_product(path: str) -> bool:
 
 def _product_of(path: str) -> str | None:
     """What names the product that a path is, or is a part of."""
-    return find_safe(path) or hls_granule(path) or landsat_product(path)
+    return find_safe(path) or find_tile(path) or hls_granule(path) or landsat_product(path)
 
 
 def _read(product: str, paths: Sequence[str]) -> Product:
@@ -51,13 +53,15 @@ def _read(product: str, paths: Sequence[str]) -> Product:
         return read_hls(product, paths)
     if landsat_product(paths[0]):
         return read_landsat(product, paths)
+    if find_tile(paths[0]):
+        return read_tile(product)
     return read_safe(product)
 
 
 def _parts(path: str) -> Iterator[str]:
     """The path, or the products and their files in it where it is a folder or an MTL."""
     folder = Path(path)
-    if is_remote(path) or find_safe(path):
+    if is_remote(path) or find_safe(path) or find_tile(path):
         yield path
     elif folder.is_dir():
         inside = [part for part in sorted(folder.iterdir()) if not part.name.startswith(".")]

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 AGENCY_OFFSET = -0.1
 """Of reflectance, from baseline 04.00 on."""
 
-_FIRST_BASELINE = 4.0
+FIRST_BASELINE = 4.0
+"""Of ESA's processing that stores reflectance + 0.1."""
 
 
 class OffsetProblem(NamedTuple):
@@ -41,7 +42,7 @@ def sentinel2_offset(
         if published is not None and applied is None:
             return published, None
         return 0.0, OffsetProblem("it states neither its processing baseline nor an offset", True)
-    if baseline < _FIRST_BASELINE:
+    if baseline < FIRST_BASELINE:
         expected = 0.0
     elif applied:
         # The provider says so itself; the offset it publishes beside that is ESA's.

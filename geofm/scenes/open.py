@@ -82,7 +82,7 @@ def open_scene(
     Args:
         source: a path or address (http(s), s3, gs, az), or a list of them:
             a product: HLS v2.0, Landsat Collection 2 Level 2, or Sentinel-2 SAFE (folder,
-            zip, metadata file or list of files);
+            zip, metadata file or list of files; also a tile's folder as clouds keep it);
             a STAC item, item collection or collection (JSON, a dict, or pystac's object);
             an xarray DataArray or Dataset, a NetCDF file or a Zarr store;
             a GeoTIFF, COG, VRT or another raster that GDAL reads.

@@ -24,9 +24,10 @@ _MTD = re.compile(r"(?:^|/)MTD_MSIL(?:1C|2A)\.xml$")
 _IMAGE = re.compile(r"_(?P<code>B\d[\dA]|SCL)(?:_(?P<pixel>\d\d)m)?$")
 _LEVELS: dict[str, Level] = {"Level-1C": "toa", "Level-2A": "surface"}
 # L1C holds each band once, in the size that the instrument has.
-_PIXELS = dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12"), 20.0) | dict.fromkeys(
+PIXELS = dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12"), 20.0) | dict.fromkeys(
     ("B01", "B09", "B10"), 60.0
 )
+"""Of bands that are not of 10 m, metres."""
 
 
 class _Image(NamedTuple):
@@ -109,7 +110,7 @@ def _images(root: xml.Element, metadata: str) -> Iterator[_Image]:
             path = f"{folder}/{(element.text or '').strip()}.jp2"
             match = _IMAGE.search(base_name(path).removesuffix(".jp2"))
             if match and (path in members if members is not None else _may_exist(path)):
-                pixel = float(match["pixel"] or _PIXELS.get(match["code"], 10.0))
+                pixel = float(match["pixel"] or PIXELS.get(match["code"], 10.0))
                 yield _Image(pixel, match["code"], path + (f"?{query}" if query else ""))
 
 

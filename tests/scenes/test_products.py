@@ -396,3 +396,36 @@ class TestSentinel2:
         path.write_bytes(b"PK\x03\x04 and no more")
         with pytest.raises(SceneError, match="is no whole zip file"):
             open_scene(path)
+
+    @pytest.mark.parametrize(
+        ("name", "level", "offset", "day"),
+        [
+            (L1C_0209, "toa", 0, date(2020, 7, 17)),
+            (L1C_0301, "toa", 0, date(2021, 9, 8)),
+            (L2A_0212, "surface", 0, date(2019, 2, 12)),
+            (L2A_0400, "surface", -0.1, date(2022, 4, 13)),
+            (L2A_0509, "surface", -0.1, date(2023, 8, 21)),
+        ],
+    )
+    def test_a_tile_as_clouds_keep_it(self, shared_data, tmp_path, name, level, offset, day):
+        """The same pixels and units as the SAFE product of the tile."""
+        safe, _ = make_safe(tmp_path, shared_data, name)
+        tile = tmp_path / "33/U/UU"
+        tile.mkdir(parents=True)
+        shutil.copyfile(next(safe.glob("GRANULE/*/MTD_TL.xml")), tile / "metadata.xml")
+        for path in safe.glob("GRANULE/*/IMG_DATA/**/*.jp2"):
+            folder = tile / path.parent.name if level == "surface" else tile
+            folder.mkdir(exist_ok=True)
+            code = path.stem.split("_")[2]
+            shutil.copyfile(path, folder / f"{code}.jp2")
+        cloud, whole = (open_scene(path, bands=SHARED) for path in (tile, safe))
+        assert (cloud.level, cloud.dates, cloud.geobox) == (level, (day,), whole.geobox)
+        assert np.unique(cloud.offset) == np.float32(offset)
+        assert (cloud.quality is None) == (whole.quality is None) == (level == "toa")
+        np.testing.assert_array_equal(cloud.read().values, whole.read().values)
+        np.testing.assert_array_equal(cloud.read().valid, whole.read().valid)
+
+    def test_another_metadata_xml(self, tmp_path):
+        (tmp_path / "metadata.xml").write_text("<metadata><title>a map</title></metadata>")
+        with pytest.raises(SceneError, match=r"metadata.xml states no Sentinel-2 tile"):
+            open_scene(tmp_path / "metadata.xml")
