@@ -1,5 +1,6 @@
 """Quality layers: codes to classes, and which of them set a pixel aside."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +92,13 @@ def test_a_cloud_mask_from_a_file(clouded):
     np.testing.assert_array_equal(stored.masked[0], measured & (codes == 1))
     # Until somebody chooses, nothing is set aside.
     np.testing.assert_array_equal(named.read_stored().valid[0], measured)
+
+
+def test_a_scene_travels_with_its_quality(clouded):
+    path, mask, *_ = clouded
+    scene = open_scene(path, quality=mask, masked_qa=["cloud"])
+    again = pickle.loads(pickle.dumps(scene))
+    np.testing.assert_array_equal(again.read_stored().masked, scene.read_stored().masked)
 
 
 def test_pixels_set_aside_are_zero_and_not_valid(clouded):
