@@ -70,7 +70,7 @@ class Product:
 
 
 def check_products(products: Sequence[Product]) -> None:
-    """Each has bands, and no two are of one date.
+    """Each has bands, and each of several has a date of its own.
 
     Raises:
         SceneError: they do not go together.
@@ -81,6 +81,12 @@ def check_products(products: Sequence[Product]) -> None:
                 f"{product.id} holds no band that geofm knows; needed its reflectance bands; "
                 "fetch the whole product"
             )
+    undated = next((product.id for product in products if product.date is None), None)
+    if len(products) > 1 and undated is not None:
+        raise SceneError(
+            f"{undated} states no date, and {len(products)} products are to be stacked; needed one "
+            "of each; give dates="
+        )
     counted = Counter(product.date for product in products if product.date)
     twice = next((day for day, count in counted.items() if count > 1), None)
     if twice is not None:

@@ -23,7 +23,6 @@ from geofm.bands import (
 )
 from geofm.errors import SceneError
 from geofm.scenes.handles import is_remote, plain_name
-from geofm.scenes.landsat import landsat_product
 from geofm.scenes.metadata import read_json
 from geofm.scenes.offsets import sentinel2_offset
 from geofm.scenes.products import Layer, Product, base_name, is_reflectance
@@ -81,7 +80,8 @@ def is_catalogue(source: Any) -> bool:
         text = str(source).partition("?")[0]
         known = text.lower().endswith((".json", ".geojson"))
         address = is_remote(text) and ("/items" in text or "/collections/" in text)
-        return (known or (address and "." not in base_name(text))) and not landsat_product(text)
+        # USGS writes both STAC items and MTLs as JSON.
+        return (known and "_MTL." not in text) or (address and "." not in base_name(text))
     return type(source).__module__.partition(".")[0] in {"pystac", "pystac_client", "pystac_core"}
 
 

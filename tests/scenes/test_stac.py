@@ -191,6 +191,23 @@ def test_items_stack_by_date(folder):
         open_scene(saved(folder, collection | {"features": [newer, deepcopy(newer)]}))
 
 
+def test_items_without_a_date_do_not_stack(folder):
+    one, other = item(datetime=None), item()
+    collection = {"type": "FeatureCollection", "features": [one, other]}
+    path = saved(folder, collection)
+    with pytest.raises(SceneError, match=r"states no date, and 2 products are to be stacked"):
+        open_scene(path)
+    scene = open_scene(path, dates=["2020-01-01", "2020-02-01"], bands=["red"])
+    assert scene.dates == (date(2020, 1, 1), date(2020, 2, 1))
+    assert open_scene(saved(folder, one), bands=["red"]).dates == (None,)
+
+
+def test_an_item_under_the_name_of_its_product(folder):
+    found = item()
+    name = "LC09_L2SP_190024_20220305_20220307_02_T1_SR_stac.json"
+    assert open_scene(saved(folder, found, name), bands=["red"]).id == found["id"]
+
+
 def test_a_collection_of_files(folder):
     saved(folder, item())
     links = [{"rel": "item", "href": "./item.json"}, {"rel": "self", "href": "./collection.json"}]
