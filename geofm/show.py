@@ -1,6 +1,7 @@
 """Scenes and models as a notebook shows them: a small card in HTML, no scripts."""
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -53,8 +54,15 @@ def _card(kind: str, name: str, rows: Iterable[Row], picture: str) -> str:
             if row.color
             else ""
         )
-        # Rows are set in columns for a terminal: keep their runs of spaces.
-        text = escape(row.text.strip()).replace("  ", "&nbsp; ")
+        # A terminal's columns are runs of spaces; here they become columns again.
+        first, *more = re.split(r"\s{2,}", row.text.strip(), maxsplit=1)
+        text = escape(first)
+        if more:
+            width = "1.4em" if row.color else "5em"
+            text = (
+                f'<span style="display:inline-block;min-width:{width}">{text}</span>'
+                f"{escape(more[0])}"
+            )
         cells.append(f'<div style="opacity:.6">{escape(row.label)}</div><div>{swatch}{text}</div>')
     return (
         '<div style="display:flex;flex-wrap:wrap;gap:16px;align-items:flex-start;'

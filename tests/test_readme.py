@@ -12,7 +12,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_python_names_are_public() -> None:
-    names = set(re.findall(r"\bgeofm\.(\w+)\(", README))
+    names = set(re.findall(r"(?<!\.)\bgeofm\.(\w+)\(", README))
     assert {"open_scene", "load_model", "finetune"} <= names <= set(geofm.__all__)
 
 
