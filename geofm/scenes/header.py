@@ -34,6 +34,7 @@ class BandHeader:
         nodata: the declared fill, or None.
         has_mask: GDAL keeps a mask for this band alone.
         scale, offset: from its tags or the file's; None where there is no tag.
+        saturated: the number that a product puts where the sensor was blinded, or None.
     """
 
     index: int
@@ -43,6 +44,7 @@ class BandHeader:
     has_mask: bool
     scale: float | None
     offset: float | None
+    saturated: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class Layer:
         nodata: the fill; None takes the file's own.
         pixel: its side, in units of the CRS, where names tell; a band may come in several.
         index: the file's band, from 1.
+        saturated: the number that stands where the sensor was blinded, or None.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Layer:
     nodata: float | None
     pixel: float | None = None
     index: int = 1
+    saturated: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ def _complete(file: RasterFile, product: Product, layer: Layer) -> RasterFile:
     band = replace(
         own,
         description=layer.band,
+        saturated=layer.saturated,
         nodata=own.nodata if layer.nodata is None else layer.nodata,
         scale=own.scale if layer.scale is None else layer.scale,
         offset=(own.offset or 0.0) if layer.scale is None else layer.offset,

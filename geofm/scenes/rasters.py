@@ -137,6 +137,8 @@ def read_bands(
         valid = np.empty(out.shape, dtype=np.bool_)
         for channel, header in enumerate(headers):
             mark_measured(out[channel], header.nodata, valid[channel])
+            if header.saturated is not None:
+                valid[channel] &= out[channel] != header.saturated
             if header.has_mask:
                 valid[channel] &= dataset.read_masks(header.index, window=area) != 0
         if file.has_mask:

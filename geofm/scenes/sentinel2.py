@@ -82,9 +82,10 @@ def read_safe(metadata: str) -> Product:
     images = list(_images(root, metadata))
     scale = 1 / float(_text(root, name, "BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE"))
     offsets = _offsets(root)
+    nodata, saturated = _special(root, "NODATA") or 0.0, _special(root, "SATURATED")
     layers = [
-        Layer(image.path, band.name, scale, offsets.get(band.name, 0.0) * scale, _fill(root),
-              pixel=image.pixel)
+        Layer(image.path, band.name, scale, offsets.get(band.name, 0.0) * scale, nodata,
+              pixel=image.pixel, saturated=saturated)
         for band in SENTINEL_2.bands
         for image in sorted(images)
         if image.code == band.code
@@ -138,11 +139,12 @@ def _offsets(root: xml.Element) -> dict[str, float]:
     }
 
 
-def _fill(root: xml.Element) -> float:
+def _special(root: xml.Element, meaning: str) -> float | None:
+    """The number that the product gives this meaning."""
     for special in root.iter("Special_Values"):
-        if special.findtext("SPECIAL_VALUE_TEXT") == "NODATA":
+        if special.findtext("SPECIAL_VALUE_TEXT") == meaning:
             return float(special.findtext("SPECIAL_VALUE_INDEX") or 0)
-    return 0.0
+    return None
 
 
 def _text(root: xml.Element, name: str, *tags: str) -> str:

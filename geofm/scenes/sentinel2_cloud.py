@@ -17,7 +17,7 @@ from geofm.scenes.products import Layer, Product, base_name
 from geofm.scenes.quality import SCL
 from geofm.scenes.sentinel2 import PIXELS
 
-_SCALE, _NODATA = 1e-4, 0.0
+_SCALE, _NODATA, _SATURATED = 1e-4, 0.0, 65_535.0
 _BASELINE = re.compile(r"_N(\d\d\.\d\d)$")
 _METADATA = "metadata.xml"
 
@@ -58,7 +58,9 @@ def read_tile(metadata: str) -> Product:
 
     offset = AGENCY_OFFSET if float(baseline[1]) >= FIRST_BASELINE else 0.0
     layers = [
-        Layer(image(band.code, pixel), band.name, _SCALE, offset, _NODATA, pixel=pixel)
+        Layer(
+            image(band.code, pixel), band.name, _SCALE, offset, _NODATA, pixel, saturated=_SATURATED
+        )
         for band in SENTINEL_2.bands
         for pixel in _sizes(band.code, level)
         if _may_exist(image(band.code, pixel))

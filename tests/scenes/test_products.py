@@ -347,6 +347,17 @@ class TestSentinel2:
         part = scene.read_stored(Window(31, 17, 40, 50))
         np.testing.assert_array_equal(part.masked[0], read.masked[0, 31:71, 17:67])
 
+    def test_saturated_numbers_are_no_measurement(self, shared_data, tmp_path):
+        safe, stored = make_safe(tmp_path, shared_data, L1C_0301)
+        image = next(safe.glob("GRANULE/*/IMG_DATA/*_B04.jp2"))
+        numbers = next(numbers for stem, numbers in stored.items() if stem.endswith("_B04"))
+        numbers[50, 60] = 65_535
+        write(image, numbers, 10, "EPSG:32633")
+        pixels = open_scene(safe, bands=["red", "blue"]).read()
+        assert not pixels.valid[0, 50, 60]
+        assert pixels.valid[0, 50, 59]
+        assert pixels.values.max() < 1
+
     def test_zipped_reads_as_unzipped(self, shared_data, tmp_path):
         safe, _ = make_safe(tmp_path, shared_data, L2A_0509)
         archive = tmp_path / f"{L2A_0509}.zip"
