@@ -1,6 +1,7 @@
 """The program `geofm`: a command line in; a page, or one sentence, and an exit code out."""
 
 import errno
+import io
 import json
 import logging
 import os
@@ -48,6 +49,10 @@ def main(words: Sequence[str] | None = None) -> int:
         130 interrupted (Ctrl-C), 143 stopped by SIGTERM.
     """
     words = sys.argv[1:] if words is None else list(words)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without a sign such as the degree's shows another, and breaks nothing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     debug = bool(os.environ.get("GEOFM_DEBUG"))
     if not debug:
         _quieten()

@@ -52,8 +52,13 @@ def parse(words: Sequence[str]) -> argparse.Namespace | str:
         print, where help or the version was asked for.
 
     Raises:
-        UsageError: no such command or flag, with the nearest one there is.
+        UsageError: no such command or flag, with the nearest one there is; or a
+            word is not UTF-8.
     """
+    for word in words:
+        # Python keeps such bytes of a name as surrogates, which GDAL does not take.
+        if not word.isascii() and re.search("[\ud800-\udfff]", word):
+            raise UsageError(f"geofm: {word} is not UTF-8; rename the file, or link to it")
     match list(words):
         case [] | ["-h" | "--help" | "help"]:
             return pages.overview(COMMANDS.values())

@@ -1,6 +1,7 @@
 """Exit codes, and the one sentence that people and machines are told."""
 
 import errno
+import io
 import json
 import subprocess
 import sys
@@ -93,3 +94,11 @@ def test_a_reader_that_leaves_is_no_bug() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_a_page_is_printed_where_its_signs_are_unknown(make_scene, monkeypatch) -> None:
+    held = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(held, encoding="ascii"))
+    assert main(["info", str(make_scene("s.tif"))]) == 0
+    sys.stdout.flush()
+    assert b"bounds" in held.getvalue()

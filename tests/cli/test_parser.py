@@ -26,6 +26,7 @@ from geofm.cli.words import as_flags
         (["map", "m", "s", "-o", "o.tif", "--accept", "nir"], "write pairs such as nir08=nir"),
         (["pretrain", "s", "-o", "e", "--steps", "0"], "--steps 0: write a whole number from 1"),
         (["doctor", "now"], "did not expect now"),
+        (["info", "bad\udcff.tif"], "is not UTF-8; rename the file"),
     ],
 )
 def test_wrong_words_are_named_with_the_next_step(words: list[str], said: str) -> None:
