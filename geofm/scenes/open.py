@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from geofm.scenes.arrays import Cube
 
-_DATES_LOOKED_AT = 6
+_DATES_LOOKED_AT = 4
 
 Files = str | Path | Sequence[str | Path]
 Days = Sequence[str | date | None]
