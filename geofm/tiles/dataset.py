@@ -19,6 +19,7 @@ from geofm.errors import LabelError, TilingError
 from geofm.scenes.window import Window
 from geofm.tasks import IGNORE
 from geofm.tiles.area import Area, cells, intersection
+from geofm.tiles.statistics import BLOCK
 from geofm.tiles.transforms import TURNS, turn
 
 CELL = 256
@@ -163,12 +164,16 @@ def _around(row: int, col: int, *, size: int, place: Window) -> Window:
     )
 
 
-def valid_spots(areas: Sequence[Area], valid: Sequence[Sequence[int]]) -> list[Spot]:
-    """One spot a window, weighed by its valid pixels, as `BandStatistics.valid` counts them."""
+def valid_spots(areas: Sequence[Area], valid: Sequence[Sequence[Sequence[int]]]) -> list[Spot]:
+    """Spots weighed by their valid pixels, as `BandStatistics.valid` counts them.
+
+    A scene may be half fill; drawn over all of it, half of the samples were empty.
+    """
     return [
-        Spot(number, window, window, count)
+        Spot(number, place, window, count)
         for number, (area, counts) in enumerate(zip(areas, valid, strict=True))
-        for window, count in zip(area.windows, counts, strict=True)
+        for place, found in zip(area.windows, counts, strict=True)
+        for window, count in zip(cells(place, size=BLOCK), found, strict=True)
     ]
 
 
@@ -183,7 +188,7 @@ def label_spots(areas: Sequence[Area], *, classes: int, size: int) -> list[Spot]
         size: side of a spot, pixels; samples of about this size show its labels.
 
     Raises:
-        LabelError: an area has no labels, no pixel of any class is labelled, or
+        LabelError: an area has no labels, fewer than two classes are labelled, or
             a code is neither a class nor `IGNORE`.
     """
     found: list[tuple[int, Window, Window, Counts]] = []
@@ -206,6 +211,11 @@ def label_spots(areas: Sequence[Area], *, classes: int, size: int) -> list[Spot]
         raise LabelError(
             "no pixel of the training area is labelled with a class; check that the labels lie "
             "on the scenes, and which of their codes mean which class"
+        )
+    if np.count_nonzero(everywhere) == 1:
+        raise LabelError(
+            f"all labels of the training area are class {int(np.argmax(everywhere))}; needed two "
+            "classes or more; if a nodata value hides one, say what each code means (classes=)"
         )
     share = 1 / np.sqrt(np.maximum(everywhere, 1))
     return [

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from geofm.errors import BandError, SceneError
 from geofm.tiles.area import Area, cells
 
-BLOCK = 512
-"""Side of the blocks that are read at once, pixels."""
+BLOCK = 256
+"""Side of the cells that are read and counted at once, pixels."""
 
 Float64 = npt.NDArray[np.float64]
 
@@ -26,12 +26,13 @@ class BandStatistics:
 
     Attributes:
         mean, std: one of each a band, reflectance.
-        valid: for each area, the valid pixels of each of its windows, all dates.
+        valid: for each area and each of its windows, the valid pixels of its cells
+            of `BLOCK` px, all dates.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    valid: tuple[tuple[int, ...], ...]
+    valid: tuple[tuple[tuple[int, ...], ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +93,19 @@ def measure_statistics(
     todo = sum(window.height * window.width for area in areas for window in area.windows)
     done = 0
     total = Moments(0, np.zeros(len(bands)), np.zeros(len(bands)))
-    valid: list[tuple[int, ...]] = []
+    valid: list[tuple[tuple[int, ...], ...]] = []
     for area in areas:
-        counts: list[int] = []
+        counts: list[tuple[int, ...]] = []
         for window in area.windows:
-            before = total.count
+            found: list[int] = []
             for cell in cells(window, size=BLOCK):
                 pixels = area.scene.read(cell)
                 total += moments(pixels.values, pixels.valid)
+                found.append(int(pixels.valid.sum()))
                 done += cell.height * cell.width
                 if progress:
                     progress(done / todo)
-            counts.append(total.count - before)
+            counts.append(tuple(found))
         valid.append(tuple(counts))
 
     if total.count == 0:

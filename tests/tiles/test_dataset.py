@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from geofm.errors import LabelError, TilingError
 from geofm.scenes.window import Window
 from geofm.tasks import IGNORE
-from geofm.tiles.area import Area
+from geofm.tiles.area import Area, areas_of, cells
 from geofm.tiles.dataset import CellCache, Spot, TileDataset, label_spots, valid_spots
+from geofm.tiles.statistics import BLOCK
 from geofm.tiles.transforms import turn
 
 HEIGHT, WIDTH = 300, 530
@@ -28,7 +29,8 @@ def numbered(array_scene, array_labels):
 
 def dataset_of(scene, labels, windows, *, size=32, length=40, seed=0, **options):
     areas = [Area(scene, tuple(windows), labels)]
-    spots = valid_spots(areas, [[w.height * w.width for w in windows]])
+    counts = [[cell.height * cell.width for cell in cells(w, size=BLOCK)] for w in windows]
+    spots = valid_spots(areas, [counts])
     return TileDataset(areas, spots, size=size, length=length, seed=seed, **options)
 
 
@@ -193,6 +195,17 @@ def test_labels_that_cannot_be_trained_on_are_refused(array_scene, array_labels)
         weigh(array_labels(np.full((4, 4), IGNORE, np.uint8)))
     with pytest.raises(LabelError, match="labels hold code 2; needed 0 to 1, or 255"):
         weigh(array_labels(np.full((4, 4), 2, np.uint8)))
+    with pytest.raises(LabelError, match="all labels of the training area are class 1; needed two"):
+        weigh(array_labels(np.full((4, 4), 1, np.uint8)))
     areas = [Area(scene, windows)]
     with pytest.raises(TilingError, match="no part of the training area has pixels"):
-        TileDataset(areas, valid_spots(areas, [[0]]), size=2, length=1)
+        TileDataset(areas, valid_spots(areas, [[[0]]]), size=2, length=1)
+
+
+def test_no_sample_is_drawn_where_a_scene_is_fill(array_scene):
+    valid = np.zeros((1, 600, 1100), bool)
+    valid[:, 520:, 1030:] = True
+    areas = areas_of([array_scene(np.ones((1, 2, 600, 1100), np.uint16), valid)], None)
+    counts = [[int(valid[0][c.slices].sum()) for c in cells(areas[0].windows[0], size=BLOCK)]]
+    dataset = TileDataset(areas, valid_spots(areas, [counts]), size=64, length=40)
+    assert all(dataset[index].valid.any() for index in range(40))
