@@ -315,9 +315,9 @@ def _joined(outlines: Sequence[BaseGeometry]) -> BaseGeometry:
     Where an area meets itself at a corner, GDAL's outline touches itself; as a shell and
     a hole that touch there, the same area is valid (OGC 06-103r4, 6.1.11.1).
     """
-    whole = shapely.union_all(shapely.make_valid(outlines)) if len(outlines) > 1 else outlines[0]
-    if not shapely.is_valid(whole):
-        whole = shapely.make_valid(whole)
+    if len(outlines) == 1 and shapely.is_valid(outlines[0]):
+        return outlines[0]  # most are: GDAL sets points at corners only
+    whole = shapely.union_all(shapely.make_valid(outlines))
     assert isinstance(whole, shapely.Polygon), whole.geom_type
     return shapely.Polygon(_corners(whole.exterior), [_corners(ring) for ring in whole.interiors])
 
