@@ -23,7 +23,7 @@ def is_map(facts: RasterFacts) -> bool:
 def map_page(path: Path, facts: RasterFacts) -> Page:
     """The page of a finished map."""
     shares = _class_shares(path)
-    receipt = _receipt(path)
+    receipt = _receipt(path, facts.tags["GEOFM_RECIPE"])
     rows = (
         Row("model", facts.tags.get("GEOFM_MODEL", "unknown")),
         *_class_rows(facts, shares),
@@ -57,32 +57,46 @@ def _class_rows(facts: RasterFacts, shares: dict[int, float]) -> Iterator[Row]:
             label = ""
 
 
-def _receipt(path: Path) -> dict[str, Any] | None:
-    """The receipt from the STAC item beside the map; None where it is gone."""
+def _receipt(path: Path, digest: str) -> dict[str, Any] | None:
+    """The receipt from the STAC item beside the map; None where there is none of this map.
+
+    Args:
+        digest: of the recipe, as the map itself says.
+    """
     try:
         item = json.loads(path.with_suffix(".json").read_text())
-        receipt = item["properties"]["geofm:receipt"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return None
-    return receipt if isinstance(receipt, dict) else None
+    match item:
+        case {
+            "properties": {
+                "geofm:receipt": {
+                    "recipe": dict(),
+                    "recipe_sha256": str(found),
+                    "scene": {"paths": list()},
+                } as receipt
+            }
+        } if found == digest:
+            return dict(receipt)
+    return None
 
 
 def _receipt_rows(receipt: dict[str, Any] | None) -> Iterator[Row]:
     if receipt is None:
-        yield Row("receipt", "none beside it (the .json of the map)")
+        yield Row("receipt", "none of this map beside it (the .json of the map)")
         return
-    recipe = receipt.get("recipe", {})
+    recipe = receipt["recipe"]
     score = receipt.get("seam_score")
-    yield Row("scene", ", ".join(receipt.get("scene", {}).get("paths", [])) or "unknown")
+    yield Row("scene", ", ".join(map(str, receipt["scene"]["paths"])) or "unknown")
     yield Row(
         "recipe",
         f"{recipe.get('device')} ({recipe.get('hardware')}), {recipe.get('precision')}, windows of "
         f"{recipe.get('window')} px sharing {recipe.get('overlap')} px",
     )
-    for accepted in recipe.get("substitutions", []):
+    for accepted in recipe.get("substitutions") or []:
         yield Row("accepted", str(accepted))
     yield Row(
         "seam score", "one window, no seams" if score is None else f"{score} (1 means no seams)"
     )
     if receipt.get("command"):
-        yield Row("command", receipt["command"])
+        yield Row("command", str(receipt["command"]))

@@ -123,8 +123,18 @@ def test_a_map_with_its_receipt(flood_folder, make_scene, tmp_path, capsys) -> N
     assert page.facts["receipt"]["recipe_sha256"] == report["recipe_sha256"]
     assert sum(page.facts["shares"].values()) == pytest.approx(1)
     assert_json(page.facts)
-    out.with_suffix(".json").unlink()
-    assert "none beside it" in str(describe(out))
+    beside = out.with_suffix(".json")
+    item = beside.read_text()
+    # Of another map, or damaged: neither tells how this map was made.
+    for other in (
+        item.replace(report["recipe_sha256"], "0" * 64),
+        json.dumps({"properties": {"geofm:receipt": {"recipe": "x", "scene": 3}}}),
+        "[]",
+    ):
+        beside.write_text(other)
+        assert "none of this map beside it" in str(describe(out))
+    beside.unlink()
+    assert "none of this map beside it" in str(describe(out))
 
 
 def test_nothing_to_show(tmp_path: Path) -> None:
