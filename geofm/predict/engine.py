@@ -40,7 +40,7 @@ class MapOptions:
         memory: ceiling over the model itself, bytes.
         precision: ``"auto"``, ``"fp32"`` or ``"bf16"``.
         device: a torch device name; None takes a GPU where there is one.
-        overlap: pixels that windows share; None takes a quarter of a window.
+        overlap: pixels that windows share; None takes an eighth of a window, in whole patches.
         accept: substitutions the user allows, such as ``{"nir08": "nir"}``.
         resume: go on with an unfinished run of the same recipe.
         overwrite: replace an output that exists, and drop an unfinished run.
@@ -99,7 +99,10 @@ def prepare(model: TrainedModel, scene: Scene, options: MapOptions) -> MapJob:
     """
     match = match_scene(model.contract, scene, accept=options.accept, need_crs=True)
     size = model.segmenter.encoder.config.image_size
-    overlap = size // 4 if options.overlap is None else options.overlap
+    patch = model.segmenter.encoder.config.patch_size
+    # Whole patches: neighbours then cut the ground into the same patches.
+    usual = max(round(size / 8 / patch), 1) * patch
+    overlap = usual if options.overlap is None else options.overlap
     if not 0 <= overlap <= size // 2:
         raise ConfigError(
             f"an overlap of {overlap} px does not suit windows of {size} px; "

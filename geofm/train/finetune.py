@@ -15,7 +15,7 @@ from geofm.model.heads import HeadConfig, default_depths
 from geofm.model.losses import cross_entropy
 from geofm.model.segmenter import Segmenter
 from geofm.scenes.catalog import Pair
-from geofm.scenes.match import match_scene
+from geofm.scenes.match import masked_as, match_scene
 from geofm.scenes.window import Window
 from geofm.tasks import TASKS, MapClass, check_classes
 from geofm.tiles.area import Area, areas_of, footprint
@@ -66,14 +66,13 @@ def finetune_segmenter(
     classes = check_classes(tuple(classes))
     if not pairs:
         raise LabelError("no scene with labels; give one or more pairs of scene and labels")
-    scenes = [pair.scene for pair in pairs]
+    masked_qa = _masked_qa(task, encoder)
+    scenes = [masked_as(masked_qa, pair.scene) for pair in pairs]
     if encoder is not None:
         scenes = [match_scene(encoder.contract, scene).scene for scene in scenes]
     areas = areas_of(scenes, windows, [pair.labels for pair in pairs])
     contract = encoder.contract if encoder else _measured_contract(areas)
-    task_defaults = TASKS.get(task)
-    if task_defaults:
-        contract = replace(contract, masked_qa=task_defaults.masked_qa)
+    contract = replace(contract, masked_qa=masked_qa)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -121,6 +120,13 @@ def finetune_segmenter(
         name=name or task,
         provenance=provenance,
     )
+
+
+def _masked_qa(task: str, encoder: PretrainedEncoder | None) -> tuple[str, ...]:
+    """What is set aside in training, and by the model for ever after: the task's own choice."""
+    if task in TASKS:
+        return TASKS[task].masked_qa
+    return encoder.contract.masked_qa if encoder else ()
 
 
 def _measured_contract(areas: Sequence[Area]) -> PixelContract:
