@@ -39,6 +39,11 @@ class PixelContract:
                 f"pixel contract has {len(self.bands)} bands, {len(self.mean)} means and "
                 f"{len(self.std)} standard deviations; it needs one of each a band"
             )
+        if not all(abs(v) < 1e30 for v in (*self.mean, *self.std)):  # also not NaN
+            raise ModelError(
+                f"pixel contract has means {self.mean} and standard deviations {self.std}; "
+                "they must be numbers that float32 can hold; fetch the model again"
+            )
         if not all(s > 0 for s in self.std):
             raise ModelError(f"pixel contract has a standard deviation of 0 or less: {self.std}")
         if not 1 <= self.min_valid_dates <= self.dates:

@@ -138,6 +138,10 @@ class _Cut:
     def block_shape(self) -> tuple[int, int]:
         return self.whole.block_shape
 
+    @property
+    def identity(self) -> str:
+        return repr((self.whole.identity, self.window))
+
     def read(self, window: Window, dates: Sequence[int], bands: Sequence[int]) -> StoredPixels:
         there = window._replace(row=window.row + self.window.row, col=window.col + self.window.col)
         return self.whole.read(there, dates, bands)

@@ -198,10 +198,8 @@ def _identity(job: MapJob) -> dict[str, object]:
         "layout": [job.layout.strip_width, job.layout.block_rows],
         "probabilities": job.options.probabilities,
         "scene": [*job.scene.paths, *(_file_state(path) for path in job.scene.paths)],
-        # What the user says of a scene is in no file of it.
-        "units": [job.scene.scale.tolist(), job.scene.offset.tolist()],
-        "grid": [*job.scene.shape, *job.scene.geobox.transform[:6], str(job.scene.geobox.crs)],
-        "dates": [str(day) for day in job.scene.dates],
+        # What the user says of a scene, such as a fill, is in no file of it.
+        "read_as": job.scene.identity,
     }
 
 

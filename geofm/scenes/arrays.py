@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast, get_args
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -242,6 +243,11 @@ class ArraySource:
     nodata: tuple[float | None, ...]
 
     @cached_property
+    def identity(self) -> str:
+        """New each time an array is opened: its content cannot be told in short."""
+        return uuid4().hex
+
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Of all bands; float32 where integers and floats meet."""
         kinds = {_dtype(variable) for variable in self.data.data_vars.values()}
@@ -285,6 +291,11 @@ class ArrayQuality:
     @property
     def name(self) -> str:
         return self.coding.name
+
+    @property
+    def identity(self) -> str:
+        """Its array is told by the source, which is of the same cube."""
+        return repr(self.coding)
 
     def read(self, window: Window, dates: Sequence[int], bands: Sequence[str]) -> Flags:
         numbers = _unsigned(_window(self.data, window, dates)["quality"])

@@ -8,6 +8,7 @@ import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import ProjError
 from shapely.geometry import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
@@ -124,7 +125,10 @@ def _outline(geobox: GeoBox) -> tuple[Doubles, Doubles]:
 def _lonlat(geobox: GeoBox, cols: Doubles, rows: Doubles) -> tuple[Doubles, Doubles]:
     assert geobox.crs is not None
     x, y = apply(geobox.affine, cols, rows)
-    lon, lat = _to_lonlat(geobox.crs.to_wkt()).transform(x, y)
+    try:
+        lon, lat = _to_lonlat(geobox.crs.to_wkt()).transform(x, y)
+    except ProjError:  # a local CRS, of a building site or a table: nowhere on Earth
+        return np.full_like(x, np.inf), np.full_like(y, np.inf)
     return np.asarray(lon), np.asarray(lat)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from geofm.bands import LEVEL_NAMES, SENSORS
 from geofm.contract import PixelContract
 from geofm.errors import BandError, GridError, SceneError, UnitsError
+from geofm.scenes.ground import crs_name
 from geofm.scenes.reader import Scene
 
 MAX_RESOLUTION_RATIO = 1.5
@@ -70,6 +71,11 @@ def match_scene(
         raise GridError(
             f"{scene.id} has no CRS; needed one to place the map; give the file its CRS "
             "(gdal_edit.py -a_srs)"
+        )
+    if need_crs and scene.resolution is None:
+        raise GridError(
+            f"the grid of {scene.id} lies nowhere on Earth (CRS {crs_name(scene.geobox)}, "
+            f"pixels of {abs(scene.geobox.transform.a):g}); give the file its true CRS and grid"
         )
     if not _same_resolution(contract, scene):
         if not any_resolution:

@@ -39,6 +39,11 @@ class Quality(Protocol):
         """What people call it, such as ``HLS Fmask``."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """Equal texts read equal flags, as long as no file changes."""
+        ...
+
     def read(self, window: Window, dates: Sequence[int], bands: Sequence[str]) -> Flags:
         """Flags (T, H, W), a bit for each of `QA_CLASSES`; saturation of ``bands`` only."""
         ...
@@ -229,6 +234,11 @@ class FileQuality:
 
     layers: tuple[tuple[QualityFile, ...], ...]
     geobox: GeoBox
+
+    @property
+    def identity(self) -> str:
+        """Of the headers and what their numbers mean."""
+        return repr([[(layer.file, layer.coding) for layer in date] for date in self.layers])
 
     @property
     def classes(self) -> tuple[str, ...]:

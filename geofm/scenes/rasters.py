@@ -50,6 +50,11 @@ class RasterSource:
     slots: tuple[tuple[Slot, ...], ...]
     geobox: GeoBox
 
+    @property
+    def identity(self) -> str:
+        """Of the headers: paths, fills, masks, scalings."""
+        return repr((self.files, self.slots))
+
     @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Of the files; float32 where one is warped or integers and floats meet."""

@@ -1,5 +1,6 @@
 """Scene: opens lazily, reads windows as stored numbers or reflectance, with validity."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -69,6 +70,11 @@ class Source(Protocol):
         """Rows and columns that are cheapest to read at once."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """Equal texts read equal pixels, as long as no file changes."""
+        ...
+
     def read(self, window: Window, dates: Sequence[int], bands: Sequence[int]) -> StoredPixels:
         """Read a window inside the grid, of dates and bands by position."""
         ...
@@ -130,6 +136,17 @@ class Scene:
     def units(self) -> str:
         """What values mean and how stored numbers turn into them."""
         return f"{LEVEL_NAMES[self.level]} = {self._formula()}"
+
+    @property
+    def identity(self) -> str:
+        """What the pixels depend on beside the content of the files; no secret can be read in it.
+
+        Arrays have one for each time they are opened: what they hold cannot be told in short.
+        """
+        quality = self.quality.identity if self.quality else ""
+        read = (self.source.identity, quality, self.masked_qa, self.bands, self.dates)
+        said = (self.scale.tolist(), self.offset.tolist(), self.level, self.geobox)
+        return hashlib.sha256(repr((read, said)).encode()).hexdigest()
 
     @cached_property
     def resolution(self) -> float | None:
@@ -334,6 +351,10 @@ class _Selection:
     @property
     def block_shape(self) -> tuple[int, int]:
         return self.whole.block_shape
+
+    @property
+    def identity(self) -> str:
+        return repr((self.whole.identity, self.date_at, self.band_at))
 
     def read(self, window: Window, dates: Sequence[int], bands: Sequence[int]) -> StoredPixels:
         return self.whole.read(

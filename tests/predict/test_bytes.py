@@ -289,3 +289,13 @@ def test_an_output_that_cannot_be_is_refused_first(tiny_model, write_raster, dn_
     scene = open_scene(write_raster(dn_of(40, 40)))
     with pytest.raises(OutputError, match=r"ending in \.tif|ends in \.tif"):
         map_to_file(tiny_model(), scene, tmp_path / name)
+
+
+@pytest.mark.parametrize("said", [{"nodata": 1200}, {"scale": 2e-4}, {"level": "surface"}])
+def test_a_scene_read_in_another_way_does_not_resume(stopped, said):
+    """What the user says of a file is in no file: the same path may be another scene."""
+    model, scene, out, _ = stopped
+    other = open_scene(scene.paths[0], **({"offset": 0} if "scale" in said else {}), **said)
+    expected = 4 if said == {"level": "surface"} else 0  # it says what the file says
+    options = MapOptions(resume=True)
+    assert map_to_file(model, other, out, options=options).resumed_blocks == expected

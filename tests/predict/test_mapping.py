@@ -11,7 +11,7 @@ from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geofm.errors import SceneError
+from geofm.errors import GridError, SceneError
 from geofm.predict.engine import MapOptions
 from geofm.predict.mapping import map_in_memory, map_to_file
 from geofm.scenes.open import open_scene
@@ -278,3 +278,14 @@ def test_bf16_stays_within_its_bound(tiny_model, write_raster, dn_of):
 
 def test_windows_are_clipped_by_the_grid():
     assert Window(-2, 3, 5, 9).clip(10, 10) == Window(0, 3, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("crs", "step"), [('LOCAL_CS["site",UNIT["metre",1]]', 10), ("EPSG:32633", 1e12)]
+)
+def test_a_grid_that_lies_nowhere_on_earth_is_refused(tiny_model, write_raster, dn_of, crs, step):
+    path = write_raster(dn_of(20, 20), crs=crs, transform=Affine(step, 0, 0, 0, -step, 0))
+    scene = open_scene(path)
+    assert "20 rows" in repr(scene)
+    with pytest.raises(GridError, match="lies nowhere on Earth"):
+        map_in_memory(tiny_model(), scene)
