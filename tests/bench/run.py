@@ -28,6 +28,7 @@ LINES = {
 # Those that install other packages; run when named.
 BY_NAME = {
     "install": ["install_size.py"],
+    "products": ["products.py"],  # needs the real products of ../shared/data
     "prithvi": ["prithvi_against_terratorch.py"],  # TerraTorch in .peers: see its first lines
 }
 
