@@ -1,5 +1,6 @@
 """What several rooms' tests share: real data where it is, and small scenes with known truth."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from hypothesis import settings
 from geofm.tasks import SHARED_BANDS
 
 # Laws are about results: a busy machine must not fail one for its time.
-settings.register_profile("geofm", deadline=None)
+# CI judges a change by the same cases each time; elsewhere every run looks for new ones.
+settings.register_profile("geofm", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("geofm")
 
 REPOSITORY = Path(__file__).parent.parent
