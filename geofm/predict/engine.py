@@ -101,7 +101,7 @@ def prepare(model: TrainedModel, scene: Scene, options: MapOptions) -> MapJob:
     size = model.segmenter.encoder.config.image_size
     patch = model.segmenter.encoder.config.patch_size
     # Whole patches: neighbours then cut the ground into the same patches.
-    usual = max(round(size / 8 / patch), 1) * patch
+    usual = min(max(round(size / 8 / patch), 1) * patch, size // 2)
     overlap = usual if options.overlap is None else options.overlap
     if not 0 <= overlap <= size // 2:
         raise ConfigError(
