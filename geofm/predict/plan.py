@@ -104,7 +104,7 @@ class Block:
     Attributes:
         index: place in the order of work.
         area: the pixels it owns.
-        window_rows: indexes of the plan's window rows that it adds, the first and one past the last.
+        window_rows: of the plan's window rows it adds, the first and one past the last.
     """
 
     index: int
