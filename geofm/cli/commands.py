@@ -3,14 +3,14 @@
 Every command imports what it needs when it runs.
 """
 
-import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geofm.cli import train
+from geofm.cli.arguments import Result, check_free, quoted, reading
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import as_flags, typed, wrapped
 from geofm.terminal import Style, style_of
@@ -18,15 +18,6 @@ from geofm.terminal import Style, style_of
 if TYPE_CHECKING:
     from geofm.api import Model, PretrainedEncoder
     from geofm.predict.mapping import MapReport
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a command prints: ``page`` for people, ``facts`` (JSON values) for machines."""
-
-    page: str
-    facts: Mapping[str, Any]
-    code: int = 0
 
 
 def run(flags: Namespace, words: list[str]) -> Result:  # noqa: PLR0911  one a command
@@ -47,11 +38,11 @@ def run(flags: Namespace, words: list[str]) -> Result:  # noqa: PLR0911  one a c
         case "doctor":
             return _doctor(style)
         case "pretrain":
-            return _pretrain(flags, style)
+            return train.pretrain(flags, style)
         case "import":
             return _import(flags, style)
         case "finetune":
-            return _finetune(flags, style)
+            return train.finetune(flags, style)
         case "map":
             return _map(flags, words, style)
     raise AssertionError(flags.command)
@@ -60,7 +51,7 @@ def run(flags: Namespace, words: list[str]) -> Result:  # noqa: PLR0911  one a c
 def _info(flags: Namespace, style: Style) -> Result:
     from geofm.info.describe import describe
 
-    page = describe(flags.path, **_reading(flags))
+    page = describe(flags.path, **reading(flags))
     missing = as_flags(page.missing)
     facts = {**page.facts, "missing": missing} if missing else page.facts
     return Result(replace(page, missing=missing).text(style), facts)
@@ -85,30 +76,10 @@ def _doctor(style: Style) -> Result:
     return Result("\n".join(lines), facts, code)
 
 
-def _pretrain(flags: Namespace, style: Style) -> Result:
-    from geofm import api
-
-    _check_free(flags)
-    scenes = [api.open_scene(path, **_reading(flags)) for path in flags.scenes]
-    with progress_bar(f"pretraining on {len(scenes)} scenes") as progress:
-        encoder = api.pretrain(
-            scenes,
-            api.PretrainConfig(**_training(flags)),
-            name=_name(flags.output),
-            progress=progress,
-        )
-    api.save(encoder, flags.output, overwrite=flags.overwrite)
-    then = (
-        f"geofm finetune --task flood --images DIR --labels DIR "
-        f"--encoder {_word(flags.output)} -o flood.geofm"
-    )
-    return _written("encoder", flags.output, then, style)
-
-
 def _import(flags: Namespace, style: Style) -> Result:
     from geofm import api
 
-    _check_free(flags)
+    check_free(flags)
     with progress_bar(f"importing {flags.source}"):
         model = api.import_model(
             flags.source,
@@ -129,12 +100,12 @@ def _imported(model: "Model | PretrainedEncoder", path: str, style: Style) -> Re
 
     match model:
         case Model(trained=inner):
-            kind, then = "model", f"geofm map {_word(path)} SCENE.tif -o OUT.tif"
+            kind, then = "model", f"geofm map {quoted(path)} SCENE.tif -o OUT.tif"
         case inner:
             kind = "encoder"
             then = (
                 f"geofm finetune --task flood --images DIR --labels DIR "
-                f"--encoder {_word(path)} -o flood.geofm"
+                f"--encoder {quoted(path)} -o flood.geofm"
             )
     facts = {
         "kind": kind,
@@ -154,44 +125,6 @@ def _imported(model: "Model | PretrainedEncoder", path: str, style: Style) -> Re
     return Result("\n".join(lines), facts)
 
 
-def _finetune(flags: Namespace, style: Style) -> Result:
-    from geofm import api
-    from geofm.tasks import find_task
-
-    _check_free(flags)
-    task = find_task(flags.task)
-    pairs = api.open_pairs(
-        flags.images,
-        flags.labels,
-        codes=_class_codes(flags.codes, [kind.name for kind in task.classes]),
-        column=flags.column,
-        **_reading(flags),
-    )
-    encoder = _encoder(flags.encoder, dates=len(pairs[0].scene.dates))
-    with progress_bar(f"fine-tuning {task.name} on {len(pairs)} scenes") as progress:
-        model = api.finetune(
-            task.name,
-            pairs,
-            encoder=encoder,
-            config=api.FinetuneConfig(**_training(flags)),
-            name=_name(flags.output),
-            progress=progress,
-        )
-    api.save(model, flags.output, overwrite=flags.overwrite)
-    then = f"geofm map {_word(flags.output)} SCENE.tif -o {task.name}.tif"
-    return _written("model", flags.output, then, style)
-
-
-def _encoder(source: str | None, *, dates: int) -> "PretrainedEncoder | None":
-    """An encoder folder, or a published encoder for so many dates."""
-    from geofm import api
-
-    if source is None:
-        return None
-    folder = Path(source).is_dir()
-    return api.load_encoder(source) if folder else api.load_encoder(source, dates=dates)
-
-
 def _map(flags: Namespace, words: list[str], style: Style) -> Result:
     from geofm import api
     from geofm.predict.publish import check_output
@@ -206,7 +139,7 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
     )
     model = api.load_model(flags.model)
     scene = api.open_scene(
-        flags.scenes[0] if len(flags.scenes) == 1 else flags.scenes, **_reading(flags)
+        flags.scenes[0] if len(flags.scenes) == 1 else flags.scenes, **reading(flags)
     )
     with progress_bar(f"mapping {scene.id}") as progress:
         report = api.map_scene(
@@ -270,62 +203,3 @@ def _demo(flags: Namespace) -> Result:
     with progress_bar("mapping water in the Havel lakeland") as progress:
         report = run_demo(Path(flags.output), progress=progress)
     return Result(str(report), asdict(report))
-
-
-# Flags to arguments.
-
-
-def _reading(flags: Namespace) -> dict[str, Any]:
-    """What the user says of a scene's file; what they do not say is left to it."""
-    names = (
-        *("bands", "sensor", "dates", "scale", "offset", "level", "nodata", "resolution"),
-        *("quality", "quality_codes", "masked_qa"),
-    )
-    return {name: value for name in names if (value := getattr(flags, name)) is not None}
-
-
-def _training(flags: Namespace) -> dict[str, Any]:
-    names = ("steps", "batch_size", "learning_rate", "seed")
-    return {name: value for name in names if (value := getattr(flags, name)) is not None}
-
-
-def _class_codes(
-    codes: Mapping[str, str] | None, classes: list[str]
-) -> dict[int | str, int] | None:
-    """``{"1": "water"}`` -> ``{1: code of water}``; names of stored labels stay words."""
-    from geofm.errors import LabelError
-
-    if codes is None:
-        return None
-    unknown = sorted(set(codes.values()) - set(classes))
-    if unknown:
-        raise LabelError(
-            f"--codes names {', '.join(unknown)}; the classes are {', '.join(classes)}"
-        )
-    return {
-        int(stored) if stored.isdecimal() else stored: classes.index(name)
-        for stored, name in codes.items()
-    }
-
-
-def _check_free(flags: Namespace) -> None:
-    """Refuse a taken output before an hour of training, not after it."""
-    from geofm.errors import OutputError
-
-    if Path(flags.output).exists() and not flags.overwrite:
-        raise OutputError(
-            f"{flags.output} exists; choose another output, or give --overwrite to replace it"
-        )
-
-
-def _name(output: str) -> str:
-    return Path(output).name.removesuffix(".geofm")
-
-
-def _word(path: str) -> str:
-    return shlex.quote(path)
-
-
-def _written(what: str, path: str, then: str, style: Style) -> Result:
-    lines = [f"{what} {style.name(path)}", f"next: {then}"]
-    return Result("\n".join(lines), {"kind": what, "path": path})

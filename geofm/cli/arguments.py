@@ -1,0 +1,77 @@
+"""What commands share: flags to arguments, and the page that a written folder gets."""
+
+import shlex
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geofm.terminal import Style
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command prints: ``page`` for people, ``facts`` (JSON values) for machines."""
+
+    page: str
+    facts: Mapping[str, Any]
+    code: int = 0
+
+
+def reading(flags: Namespace) -> dict[str, Any]:
+    """What the user says of a scene's file; what they do not say is left to it."""
+    names = (
+        *("bands", "sensor", "dates", "scale", "offset", "level", "nodata", "resolution"),
+        *("quality", "quality_codes", "masked_qa"),
+    )
+    return {name: value for name in names if (value := getattr(flags, name)) is not None}
+
+
+def training(flags: Namespace) -> dict[str, Any]:
+    """Settings of a training that the user has said; the others keep their defaults."""
+    names = ("steps", "batch_size", "learning_rate", "seed")
+    return {name: value for name in names if (value := getattr(flags, name)) is not None}
+
+
+def class_codes(codes: Mapping[str, str] | None, classes: list[str]) -> dict[int | str, int] | None:
+    """``{"1": "water"}`` -> ``{1: code of water}``; names of stored labels stay words."""
+    from geofm.errors import LabelError
+
+    if codes is None:
+        return None
+    unknown = sorted(set(codes.values()) - set(classes))
+    if unknown:
+        raise LabelError(
+            f"--codes names {', '.join(unknown)}; the classes are {', '.join(classes)}"
+        )
+    return {
+        int(stored) if stored.isdecimal() else stored: classes.index(name)
+        for stored, name in codes.items()
+    }
+
+
+def check_free(flags: Namespace) -> None:
+    """Refuse a taken output before an hour of training, not after it."""
+    from geofm.errors import OutputError
+
+    if Path(flags.output).exists() and not flags.overwrite:
+        raise OutputError(
+            f"{flags.output} exists; choose another output, or give --overwrite to replace it"
+        )
+
+
+def name_of(output: str) -> str:
+    """A model's name from its folder's."""
+    return Path(output).name.removesuffix(".geofm")
+
+
+def quoted(path: str) -> str:
+    """A path as one would type it in a shell."""
+    return shlex.quote(path)
+
+
+def written(what: str, path: str, then: str, style: Style) -> Result:
+    """The page of a written folder, with what to type next."""
+    lines = [f"{what} {style.name(path)}", f"next: {then}"]
+    return Result("\n".join(lines), {"kind": what, "path": path})
