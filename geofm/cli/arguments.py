@@ -23,7 +23,7 @@ def reading(flags: Namespace) -> dict[str, Any]:
     """What the user says of a scene's file; what they do not say is left to it."""
     names = (
         *("bands", "sensor", "dates", "scale", "offset", "level", "nodata", "resolution"),
-        *("quality", "quality_codes", "masked_qa"),
+        *("ground_size", "quality", "quality_codes", "masked_qa"),
     )
     return {name: value for name in names if (value := getattr(flags, name)) is not None}
 

@@ -59,6 +59,12 @@ def _reading(group: Group) -> None:
     group.add_argument(
         "--resolution", metavar="X", type=float, help="side of a pixel, units of the CRS: 20"
     )
+    group.add_argument(
+        "--ground-size",
+        metavar="METRES",
+        type=float,
+        help="side of a pixel where a file has no CRS: 30",
+    )
     group.add_argument("--quality", metavar="FILE", help="a cloud mask or another quality layer")
     group.add_argument(
         "--quality-codes", metavar="KIND", help="fmask, scl, qa_pixel or cloud (any but 0)"

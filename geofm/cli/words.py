@@ -39,10 +39,11 @@ def as_flags(sentence: str) -> str:
     >>> as_flags("allow it with --accept resolution=any")
     'allow it with --accept resolution=any'
     """
-    names = {"classes": "codes"}
+    names = {"classes": "codes", "ground_size": "ground-size"}
     return re.sub(
         r"(?<!--accept )"
-        r"\b(scale|offset|level|nodata|bands|sensor|dates|resolution|quality|column|classes)="
+        r"\b(scale|offset|level|nodata|bands|sensor|dates|resolution|ground_size|quality|column"
+        r"|classes)="
         r"([\w.+-]*)",
         lambda found: f"--{names.get(found[1], found[1])} {found[2]}".rstrip(),
         " ".join(sentence.split()),

@@ -50,6 +50,7 @@ class _Said:
     nodata: float | None
     geobox: GeoBox | None
     resolution: float | None
+    ground_size: float | None
     quality: Files | None
     quality_codes: str | Mapping[int, str] | None
 
@@ -66,6 +67,7 @@ def open_scene(
     nodata: float | None = None,
     geobox: GeoBox | None = None,
     resolution: float | None = None,
+    ground_size: float | None = None,
     quality: Files | None = None,
     quality_codes: str | Mapping[int, str] | None = None,
     masked_qa: Sequence[str] | None = None,
@@ -98,6 +100,7 @@ def open_scene(
         nodata: the fill, in place of a declared one.
         geobox: the grid of the scene; that of the finest file when None.
         resolution: side of a pixel in units of the CRS, in place of the finest file's.
+        ground_size: side of a pixel on the ground, metres, where there is no CRS to tell it.
         quality: quality layers in place of a product's own: one for all dates, or one a
             date with the date in its name.
         quality_codes: what their numbers mean: ``"fmask"``, ``"scl"``, ``"qa_pixel"``,
@@ -112,7 +115,8 @@ def open_scene(
             no quality layer, or it does not tell a class.
         BandError: bands are unknown, or not those of the files.
         UnitsError: there is no scale, or the values contradict it; levels differ.
-        GridError: files do not meet on the ground, or one has no CRS.
+        GridError: files do not meet on the ground, or one has no CRS; ``ground_size`` is no
+            length, or the CRS tells it already.
     """
     said = _Said(
         bands=bands,
@@ -124,11 +128,25 @@ def open_scene(
         nodata=nodata,
         geobox=geobox,
         resolution=resolution,
+        ground_size=ground_size,
         quality=quality,
         quality_codes=quality_codes,
     )
-    scene = _open(source, said, sign)
+    scene = _with_ground_size(_open(source, said, sign), ground_size)
     return scene if masked_qa is None else scene.setting_aside(masked_qa)
+
+
+def _with_ground_size(scene: Scene, ground_size: float | None) -> Scene:
+    if ground_size is None:
+        return scene
+    if not 0 < ground_size < float("inf"):
+        raise GridError(f"ground_size={ground_size:g} is no length; give metres such as 30")
+    if scene.resolution is not None:
+        raise GridError(
+            f"{scene.id} has a CRS, which tells that its pixels are {scene.resolution:.3g} m "
+            "on the ground; leave out ground_size="
+        )
+    return replace(scene, ground_size=ground_size)
 
 
 def _open(source: Any, said: _Said, sign: Callable[[str], str] | None) -> Scene:

@@ -96,6 +96,8 @@ class Scene:
         source: where stored numbers come from.
         paths: the files, without secrets.
         quality: tells cloud, shadow, ...; None where nothing does.
+        ground_size: side of a pixel, metres, as the user says where the CRS
+            does not tell it.
         masked_qa: the quality classes that set a pixel aside; None leaves the
             choice to the model, and until then sets none aside.
     """
@@ -111,6 +113,7 @@ class Scene:
     paths: tuple[str, ...] = ()
     quality: Quality | None = field(default=None, repr=False)
     masked_qa: tuple[str, ...] | None = None
+    ground_size: float | None = None
 
     def __post_init__(self) -> None:
         grid = (len(self.dates), len(self.bands))
@@ -150,8 +153,12 @@ class Scene:
 
     @cached_property
     def resolution(self) -> float | None:
-        """Side of the central pixel on the ground, metres; None without a CRS."""
-        return ground_resolution(self.geobox)
+        """Side of the central pixel on the ground, metres.
+
+        Without a CRS that has a place on Earth it is what the user says, or None.
+        """
+        found = ground_resolution(self.geobox)
+        return self.ground_size if found is None else found
 
     @cached_property
     def footprint(self) -> BaseGeometry | None:

@@ -59,8 +59,8 @@ def _ground_size(area: Area) -> float:
     resolution = area.scene.resolution
     if resolution is None:
         raise GridError(
-            f"{area.scene.id} has no CRS, so its pixels have no size on the ground; "
-            "train on georeferenced scenes"
+            f"{area.scene.id} has no CRS, so its pixels have no size on the ground; say it in "
+            "metres, such as ground_size=30"
         )
     return resolution
 
