@@ -69,6 +69,15 @@ def footprint(geobox: GeoBox) -> BaseGeometry | None:
     return shapely.union_all(parts)
 
 
+def centre(geobox: GeoBox, window: Window) -> tuple[float, float]:
+    """Latitude and longitude of a window's centre; NaN where the grid has no place on Earth."""
+    if geobox.crs is None:
+        return np.nan, np.nan
+    col, row = window.col + window.width / 2, window.row + window.height / 2
+    lon, lat = _lonlat(geobox, np.array([col]), np.array([row]))
+    return (float(lat[0]), float(lon[0])) if np.isfinite([lon, lat]).all() else (np.nan, np.nan)
+
+
 def crs_name(geobox: GeoBox) -> str:
     """Authority code and name of the grid's CRS, in one line."""
     if geobox.crs is None:

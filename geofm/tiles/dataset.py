@@ -1,32 +1,34 @@
 """Areas in, samples out: square windows at random, each a function of (seed, index).
 
-Nothing else decides what a sample is, neither workers nor the order of reading,
-so a resumed run or one on more machines sees the same samples.
+Nothing else decides what a sample is, neither workers nor threads nor the order of
+reading, so a resumed run or one on more machines sees the same samples.
 """
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset
 
-from geofm.errors import LabelError, TilingError
+from geofm.errors import LabelError, SceneError, TilingError
+from geofm.scenes.ground import centre
 from geofm.scenes.window import Window
 from geofm.tasks import IGNORE
-from geofm.tiles.area import Area, cells, intersection
+from geofm.tiles.area import Area, cells
+from geofm.tiles.cache import CellCache
 from geofm.tiles.statistics import BLOCK
-from geofm.tiles.transforms import TURNS, turn
+from geofm.tiles.transforms import TURNS, unturned
 
-CELL = 256
-"""Side of the cells that the cache keeps, pixels: the usual block of a tiled GeoTIFF."""
-
+ATTEMPTS = 32
+"""Windows drawn for one sample, at most, where they will not do."""
 
 Counts = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 class Sample(NamedTuple):
@@ -38,6 +40,8 @@ class Sample(NamedTuple):
         target: (H, W) uint8 class codes; `IGNORE` where unlabelled or padded.
         scale, offset: (T, C) float32; reflectance is ``dn * scale + offset``.
         number: () int64, the index that the sample follows from.
+        when: (T, 2) float32, year and day of the year from 0; NaN where unknown.
+        where: (2,) float32, latitude and longitude of its centre; NaN without a CRS.
     """
 
     dn: Tensor
@@ -46,6 +50,8 @@ class Sample(NamedTuple):
     scale: Tensor
     offset: Tensor
     number: Tensor
+    when: Tensor
+    where: Tensor
 
 
 class Spot(NamedTuple):
@@ -69,7 +75,7 @@ class TileDataset(Dataset[Sample]):
 
     A spot is drawn by weight, a pixel inside it, and a window around that,
     moved into the spot's place where it reaches out. A place shorter than a
-    sample is padded with invalid pixels.
+    sample is padded with invalid pixels. Threads may read at the same time.
 
     Args:
         areas: where samples may lie; pixels outside are never read.
@@ -80,6 +86,13 @@ class TileDataset(Dataset[Sample]):
         light: reflectance of a sample is multiplied by ``exp(u)``, ``u`` drawn
             from ``-light`` to ``light``: thin shadow, haze, another sun.
         cache_bytes: decoded pixels kept, at most, in this process.
+        dates: of a sample, T: drawn, ascending, from scenes that have more; 0 for all.
+        enough: whether validity (T, H, W) of a sample will do. Another window is
+            drawn for one that will not, or that cannot be read; the last of
+            `ATTEMPTS` is taken as it is. None takes the first.
+
+    Attributes:
+        unreadable: scenes met so far that could not be read, and why.
 
     Raises:
         TilingError: no spot has a weight above 0.
@@ -95,6 +108,8 @@ class TileDataset(Dataset[Sample]):
         seed: int = 0,
         light: float = 0.0,
         cache_bytes: int = 256 * 2**20,
+        dates: int = 0,
+        enough: Callable[[Bools], bool] | None = None,
     ) -> None:
         self.areas = tuple(areas)
         self.spots = tuple(spot for spot in spots if spot.weight > 0)
@@ -104,6 +119,9 @@ class TileDataset(Dataset[Sample]):
         self.length = length
         self.seed = seed
         self.light = light
+        self.dates = dates
+        self.enough = enough
+        self.unreadable: dict[str, str] = {}
         weights = np.cumsum([spot.weight for spot in self.spots])
         self._cumulated = weights / weights[-1]
         self._cache = CellCache(self.areas, limit=cache_bytes)
@@ -114,43 +132,86 @@ class TileDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.length:
             raise IndexError(index)
-        draw = self.draw(index)
-        dn, valid, target = self._cache.read(draw.area, draw.place, draw.window)
-        scene = self.areas[draw.area].scene
-        return Sample(
-            self._square(torch.from_numpy(dn.astype(np.float32)), 0, draw),
-            self._square(torch.from_numpy(valid), False, draw),
-            self._square(torch.from_numpy(target), IGNORE, draw),
-            torch.from_numpy(scene.scale * draw.gain),
-            torch.from_numpy(scene.offset * draw.gain),
-            torch.tensor(index),
-        )
+        if self.enough is None:
+            return self._read(self.draw(index), index)
+        last: Sample | SceneError | None = None
+        for draw in islice(self.draws(index), ATTEMPTS):
+            try:
+                last = self._read(draw, index)
+            except SceneError as error:
+                self.unreadable[self.areas[draw.area].scene.id] = str(error)
+                last = last or error
+            else:
+                if self.enough(last.valid.numpy()):
+                    return last
+        if isinstance(last, Sample):
+            return last
+        assert last is not None
+        raise last
 
     def draw(self, index: int) -> "Draw":
-        """What sample ``index`` will be; reads nothing."""
-        random = np.random.default_rng([self.seed, index])
-        chosen = np.searchsorted(self._cumulated, random.random(), side="right")
-        area, place, spot, _ = self.spots[int(chosen)]
-        row = spot.row + int(random.integers(spot.height))
-        col = spot.col + int(random.integers(spot.width))
-        window = _around(row, col, size=self.size, place=place)
-        code = int(random.integers(TURNS))
-        gain = np.exp(random.uniform(-self.light, self.light))
-        return Draw(area, place, window, code, np.float32(gain))
+        """What sample ``index`` will be, if that will do; reads nothing."""
+        return next(self.draws(index))
 
-    def _square(self, image: Tensor, fill: int, draw: "Draw") -> Tensor:
-        bottom, right = self.size - draw.window.height, self.size - draw.window.width
-        return turn(functional.pad(image, (0, right, 0, bottom), value=fill), draw.turn)
+    def draws(self, index: int) -> "Iterator[Draw]":
+        """What sample ``index`` may be, the first choice first, without end; reads nothing."""
+        random = np.random.default_rng([self.seed, index])
+        while True:
+            chosen = np.searchsorted(self._cumulated, random.random(), side="right")
+            area, place, spot, _ = self.spots[int(chosen)]
+            row = spot.row + int(random.integers(spot.height))
+            col = spot.col + int(random.integers(spot.width))
+            window = _around(row, col, size=self.size, place=place)
+            code = int(random.integers(TURNS))
+            gain = np.exp(random.uniform(-self.light, self.light))
+            dates = self._draw_dates(len(self.areas[area].scene.dates), random)
+            yield Draw(area, place, window, code, np.float32(gain), dates)
+
+    def _draw_dates(self, count: int, random: np.random.Generator) -> tuple[int, ...]:
+        if not self.dates or count == self.dates:
+            return tuple(range(count))
+        return tuple(sorted(random.choice(count, self.dates, replace=False).tolist()))
+
+    def _read(self, draw: "Draw", index: int) -> Sample:
+        scene, dates = self.areas[draw.area].scene, list(draw.dates)
+        height, width, size = draw.window.height, draw.window.width, self.size
+        padded = height < size or width < size
+        # Numbers go straight from the cells to their place in the turned tensor.
+        make = np.zeros if padded else np.empty
+        dn = make((len(dates), len(scene.bands), size, size), np.float32)
+        valid = make((len(dates), size, size), np.bool_)
+        target = np.full((size, size), IGNORE, np.uint8)
+        part = (..., slice(height), slice(width))
+        self._cache.read(
+            draw.area,
+            draw.place,
+            draw.window,
+            dates=draw.dates,
+            dn=unturned(dn, draw.turn)[part],
+            valid=unturned(valid, draw.turn)[part],
+            target=unturned(target, draw.turn)[part],
+        )
+        return Sample(
+            torch.from_numpy(dn),
+            torch.from_numpy(valid),
+            torch.from_numpy(target),
+            torch.from_numpy(scene.scale[dates] * draw.gain),
+            torch.from_numpy(scene.offset[dates] * draw.gain),
+            torch.tensor(index),
+            torch.tensor([_day_of_year(scene.dates[at]) for at in dates]),
+            torch.tensor(centre(scene.geobox, draw.window), dtype=torch.float32),
+        )
 
 
 class Draw(NamedTuple):
-    """Which area, which of its windows, where inside it, how turned, how bright."""
+    """Which area, which of its windows, where inside it, how turned, how bright, which dates."""
 
     area: int
     place: Window
     window: Window
     turn: int
     gain: np.float32
+    dates: tuple[int, ...]
 
 
 def _around(row: int, col: int, *, size: int, place: Window) -> Window:
@@ -162,6 +223,13 @@ def _around(row: int, col: int, *, size: int, place: Window) -> Window:
         height,
         width,
     )
+
+
+def _day_of_year(day: date | None) -> tuple[float, float]:
+    """Year, and day of the year from 0; NaN where unknown."""
+    if day is None:
+        return float("nan"), float("nan")
+    return float(day.year), float(day.timetuple().tm_yday - 1)
 
 
 def valid_spots(areas: Sequence[Area], valid: Sequence[Sequence[Sequence[int]]]) -> list[Spot]:
@@ -222,68 +290,3 @@ def label_spots(areas: Sequence[Area], *, classes: int, size: int) -> list[Spot]
         Spot(number, place, window, float(counts @ share))
         for number, place, window, counts in found
     ]
-
-
-class Cell(NamedTuple):
-    """Stored numbers (T, C, H, W), their validity (T, H, W), class codes (H, W)."""
-
-    dn: np.ndarray
-    valid: np.ndarray
-    target: np.ndarray
-
-    @property
-    def nbytes(self) -> int:
-        return self.dn.nbytes + self.valid.nbytes + self.target.nbytes
-
-
-class CellCache:
-    """Decoded cells of areas, the last used ones, up to a limit in bytes.
-
-    A window is put together from the cells of the place it lies in; a cell
-    ends where its place ends, so nothing outside is read.
-    """
-
-    def __init__(self, areas: Sequence[Area], *, limit: int) -> None:
-        self._areas = areas
-        self._limit = limit
-        self._held = 0
-        self._cells: OrderedDict[tuple[int, Window], Cell] = OrderedDict()
-
-    def read(self, area: int, place: Window, window: Window) -> Cell:
-        """Pixels of a window: dn (T, C, H, W), valid (T, H, W), target (H, W)."""
-        parts = []
-        for shared in cells(window, size=CELL):
-            row, col = shared.row - shared.row % CELL, shared.col - shared.col % CELL
-            corner = intersection(Window(row, col, CELL, CELL), place)
-            parts.append((shared, corner, self._cell(area, corner)))
-        whole = Cell(
-            *(
-                np.empty((*part.shape[:-2], window.height, window.width), part.dtype)
-                for part in parts[0][2]
-            )
-        )
-        for shared, corner, cell in parts:
-            into, source = _inside(shared, window).slices, _inside(shared, corner).slices
-            for target, part in zip(whole, cell, strict=True):
-                target[(..., *into)] = part[(..., *source)]
-        return whole
-
-    def _cell(self, area: int, window: Window) -> Cell:
-        key = (area, window)
-        if key in self._cells:
-            self._cells.move_to_end(key)
-            return self._cells[key]
-        scene, labels = self._areas[area].scene, self._areas[area].labels
-        stored = scene.read_stored(window)
-        unlabelled = np.full((window.height, window.width), IGNORE, np.uint8)
-        cell = Cell(stored.dn, stored.valid, labels.read(window) if labels else unlabelled)
-        self._cells[key] = cell
-        self._held += cell.nbytes
-        while self._held > self._limit and len(self._cells) > 1:
-            self._held -= self._cells.popitem(last=False)[1].nbytes
-        return cell
-
-
-def _inside(window: Window, outer: Window) -> Window:
-    """The same window, counted from the corner of ``outer``."""
-    return window._replace(row=window.row - outer.row, col=window.col - outer.col)

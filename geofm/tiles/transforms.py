@@ -1,5 +1,9 @@
 """Stored numbers to what a model sees; flips and turns that follow from a seed."""
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 
@@ -41,3 +45,16 @@ def turn(image: Tensor, code: int) -> Tensor:
     if code >= 4:
         image = image.flip(-1)
     return image.rot90(code % 4, (-2, -1))
+
+
+def unturned(image: npt.NDArray[Any], code: int) -> npt.NDArray[Any]:
+    """A view (..., H, W) of an image that is to hold a turned one: write it as it was before.
+
+    >>> image = np.zeros((2, 2), int)
+    >>> unturned(image, 4)[...] = [[1, 2], [3, 4]]
+    >>> image.tolist()
+    [[2, 1], [4, 3]]
+    """
+    assert 0 <= code < TURNS
+    view = np.rot90(image, -(code % 4), (-2, -1))
+    return view[..., ::-1] if code >= 4 else view

@@ -8,22 +8,48 @@ from torch import Tensor
 from geofm.contract import PixelContract
 from geofm.errors import GridError, SceneError, UnitsError
 from geofm.scenes.match import MAX_RESOLUTION_RATIO
+from geofm.scenes.reader import Scene
 from geofm.tiles.area import Area
 from geofm.tiles.dataset import Sample
 from geofm.tiles.statistics import BandStatistics
 from geofm.tiles.transforms import normalise
 
 
-def contract_of(areas: Sequence[Area], statistics: BandStatistics) -> PixelContract:
+def contract_of(
+    areas: Sequence[Area],
+    statistics: BandStatistics,
+    *,
+    dates: int = 0,
+    any_resolution: bool = False,
+) -> PixelContract:
     """The pixel contract that the areas' scenes share; bands were compared before.
+
+    Args:
+        dates: of a sample, where scenes may have more; 0 for as many as each has.
+        any_resolution: ground resolutions may differ; the contract states the median.
 
     Raises:
         UnitsError: processing levels are unknown or differ.
-        GridError: a scene has no CRS, or ground resolutions differ.
-        SceneError: numbers of dates differ.
+        GridError: a scene has no CRS and no ground size, or ground resolutions differ.
+        SceneError: numbers of dates differ, or a scene has too few.
     """
+    check_together([area.scene for area in areas], dates=dates, any_resolution=any_resolution)
     first = areas[0].scene
-    for scene in (area.scene for area in areas):
+    sizes = sorted(_ground_size(area.scene) for area in areas)
+    return PixelContract(
+        bands=first.bands,
+        level=first.level,
+        mean=statistics.mean,
+        std=statistics.std,
+        resolution=sizes[len(sizes) // 2],
+        dates=dates or len(first.dates),
+    )
+
+
+def check_together(scenes: Sequence[Scene], *, dates: int, any_resolution: bool) -> None:
+    """Scenes mean the same by their numbers; arguments and errors as `contract_of`."""
+    first = scenes[0]
+    for scene in scenes:
         if scene.level == "unknown":
             raise UnitsError(
                 f"{scene.id}: processing level unknown; a model must know it; say level=toa or "
@@ -34,32 +60,31 @@ def contract_of(areas: Sequence[Area], statistics: BandStatistics) -> PixelContr
                 f"{scene.id} is {scene.level}, {first.id} is {first.level}; "
                 "train on scenes of one processing level"
             )
-        if len(scene.dates) != len(first.dates):
+        if len(scene.dates) < dates:
+            raise SceneError(
+                f"{scene.id} has {len(scene.dates)} dates; needed {dates}, as many as a sample; "
+                "leave it out, or choose fewer"
+            )
+        if not dates and len(scene.dates) != len(first.dates):
             raise SceneError(
                 f"{scene.id} has {len(scene.dates)} dates, {first.id} has {len(first.dates)}; "
-                "train on scenes with the same number of dates"
+                "train on scenes with the same number of dates, or say how many a sample has "
+                "(dates=)"
             )
-    sizes = sorted(_ground_size(area) for area in areas)
-    if sizes[-1] > MAX_RESOLUTION_RATIO * sizes[0]:
+    sizes = sorted(map(_ground_size, scenes))
+    if sizes[-1] > MAX_RESOLUTION_RATIO * sizes[0] and not any_resolution:
         raise GridError(
-            f"scenes have pixels of {sizes[0]:.3g} to {sizes[-1]:.3g} m on the ground; "
-            f"needed the same within a factor {MAX_RESOLUTION_RATIO:g}; warp them to one resolution"
+            f"scenes have pixels of {sizes[0]:.3g} to {sizes[-1]:.3g} m on the ground; needed "
+            f"the same within a factor {MAX_RESOLUTION_RATIO:g}; warp them to one resolution, or "
+            "allow it (any_resolution=True)"
         )
-    return PixelContract(
-        bands=first.bands,
-        level=first.level,
-        mean=statistics.mean,
-        std=statistics.std,
-        resolution=sizes[len(sizes) // 2],
-        dates=len(first.dates),
-    )
 
 
-def _ground_size(area: Area) -> float:
-    resolution = area.scene.resolution
+def _ground_size(scene: Scene) -> float:
+    resolution = scene.resolution
     if resolution is None:
         raise GridError(
-            f"{area.scene.id} has no CRS, so its pixels have no size on the ground; say it in "
+            f"{scene.id} has no CRS, so its pixels have no size on the ground; say it in "
             "metres, such as ground_size=30"
         )
     return resolution
