@@ -1,0 +1,181 @@
+"""The real labelled scenes of ../shared/data as pairs, each with its fixed halves by ground.
+
+Places, fires and clusters are apart: what trains lies on other ground than what is
+scored. The encoder that ships has seen pixels of the training halves alone, so no
+score here is of ground that it has met.
+"""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from geofm.scenes.catalog import Pair
+from geofm.scenes.labels import open_labels
+from geofm.scenes.open import open_scene
+from geofm.scenes.reader import Scene
+from geofm.scenes.window import Window
+from geofm.tasks import BURN_SCAR, FLOOD, SHARED_BANDS, MapClass
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+SIX = list(SHARED_BANDS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Pairs, and for each the windows that may be read."""
+
+    pairs: tuple[Pair, ...]
+    windows: tuple[tuple[Window, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledSet:
+    """What trains and what is scored.
+
+    Attributes:
+        task: as `geofm.finetune` names it.
+        classes: in the order of their codes.
+    """
+
+    name: str
+    task: str
+    classes: tuple[MapClass, ...]
+    train: Part
+    test: Part
+
+
+WORLDCOVER = {
+    10: MapClass("trees", "#1b6b36"),
+    20: MapClass("shrubs", "#b08d3c"),
+    30: MapClass("grass", "#a3c585"),
+    40: MapClass("crops", "#f2c80f"),
+    50: MapClass("built", "#9c5b8f"),
+    60: MapClass("bare", "#d9d0c3"),
+    80: MapClass("water", "#4a6fa3"),
+}
+DAMAGE = (MapClass("not damaged", "#1b6b36"), MapClass("damaged", "#b2182b"))
+
+
+def flood_water() -> LabelledSet:
+    """HLS chips of floods; the place of most chips trains, 19 others are scored."""
+    return _hls_chips("flood_water", "flood", FLOOD.classes, "water", {0: 0, 1: 1})
+
+
+def worldcover() -> LabelledSet:
+    """The same chips with ESA WorldCover, a yearly model product, as labels."""
+    codes = {stored: code for code, stored in enumerate(WORLDCOVER)}
+    return _hls_chips("worldcover", "land_cover", tuple(WORLDCOVER.values()), "worldcover", codes)
+
+
+def fires() -> LabelledSet:
+    """Landsat 7 after 15 fires, with weak labels; every other fire trains."""
+    folder = SHARED / "burn_landsat7"
+    pairs = []
+    for path in sorted(folder.glob("*_after.tif")):
+        name = path.name.removesuffix("_after.tif")
+        scene = landsat7(path)
+        labels = open_labels(
+            folder / f"{name}_burnmask_weak.tif", scene.geobox, classes={0: 0, 1: 1}
+        )
+        pairs.append(Pair(scene, labels, name, group=name))
+    odd = {pair.group for pair in pairs[1::2]}
+    return _by_group("fires", BURN_SCAR.name, BURN_SCAR.classes, pairs, scored=odd)
+
+
+def bark_beetle() -> LabelledSet:
+    """Sentinel-2 over 160 forest places in 2020; clusters of odd number are scored."""
+    folder = SHARED / "barkbeetle_s2_czechia"
+    files = {path.name: path for path in folder.rglob("*.tif")}
+    pairs = []
+    for row in _rows(folder / "places.csv"):
+        scene = beetle_scene(files[f"{row['id']}_s2_2020-09.tif"])
+        labels = open_labels(files[f"{row['id']}_damage.tif"], scene.geobox, classes={0: 0, 1: 1})
+        pairs.append(Pair(scene, labels, row["id"], group=row["cluster_5km"]))
+    odd = {pair.group for pair in pairs if int(pair.group) % 2}
+    return _by_group("bark_beetle", "bark_beetle", DAMAGE, pairs, scored=odd)
+
+
+def spain() -> LabelledSet:
+    """One chip of Sen1Floods11, top of atmosphere; the west trains, the east is scored."""
+    stem = SHARED / "sen1floods11_spain" / "Spain_7370579_"
+    dash = "-"
+    bands = [dash, *SIX[:3], dash, dash, dash, dash, "nir08", dash, dash, "swir16", "swir22"]
+    scene = open_scene(f"{stem}S2Hand.tif", bands=bands, scale=1e-4, level="toa")
+    scene = scene.select(bands=SHARED_BANDS)
+    labels = open_labels(f"{stem}LabelHand.tif", scene.geobox, classes={0: 0, 1: 1})
+    height, width = scene.shape
+    middle, gap = width // 2, 16
+    pair = Pair(scene, labels, "Spain_7370579")
+    blocks = tuple(
+        Window(row, col, 88, 64) for row in range(0, height, 88) for col in range(middle, width, 64)
+    )
+    west = (Window(0, 0, height, middle - gap),)
+    return LabelledSet(
+        "spain", "flood", FLOOD.classes, Part((pair,), (west,)), Part((pair,), (blocks,))
+    )
+
+
+SETS: dict[str, Callable[[], LabelledSet]] = {
+    "flood_water": flood_water,
+    "worldcover": worldcover,
+    "fires": fires,
+    "bark_beetle": bark_beetle,
+    "spain": spain,
+}
+
+
+def landsat7(path: Path) -> Scene:
+    """A mosaic of `burn_landsat7`; its saturated numbers are above any reflectance."""
+    return open_scene(path, bands=SIX, level="surface")
+
+
+def beetle_scene(path: Path) -> Scene:
+    """A place of `barkbeetle_s2_czechia`."""
+    dash = "-"
+    bands = [dash, *SIX[:3], dash, dash, dash, dash, "nir08", dash, "swir16", "swir22"]
+    return open_scene(path, bands=bands, scale=1e-4, level="surface")
+
+
+def hls_chip(chip: str) -> Scene:
+    """A chip of `flood_water_hls_chips`, with its Fmask."""
+    folder = SHARED / "flood_water_hls_chips"
+    return open_scene(
+        folder / "images" / f"{chip}.tif",
+        bands=["-", *SIX],
+        scale=1e-4,
+        level="surface",
+        ground_size=30,
+        quality=folder / "fmask" / f"{chip}.tif",
+        quality_codes="fmask",
+    )
+
+
+def _hls_chips(
+    name: str, task: str, classes: tuple[MapClass, ...], folder: str, codes: dict[int | str, int]
+) -> LabelledSet:
+    root = SHARED / "flood_water_hls_chips"
+    pairs = []
+    for row in _rows(root / "chips.csv"):
+        scene = hls_chip(row["chip"])
+        labels = open_labels(root / folder / f"{row['chip']}.tif", scene.geobox, classes=codes)
+        pairs.append(Pair(scene, labels, row["chip"], group=row["place"]))
+    others = {pair.group for pair in pairs} - {"2"}
+    return _by_group(name, task, classes, pairs, scored=others)
+
+
+def _by_group(
+    name: str, task: str, classes: tuple[MapClass, ...], pairs: list[Pair], *, scored: set[str]
+) -> LabelledSet:
+    train = _whole([pair for pair in pairs if pair.group not in scored])
+    test = _whole([pair for pair in pairs if pair.group in scored])
+    return LabelledSet(name, task, classes, train, test)
+
+
+def _whole(pairs: list[Pair]) -> Part:
+    return Part(tuple(pairs), tuple((Window(0, 0, *pair.scene.shape),) for pair in pairs))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
