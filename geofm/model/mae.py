@@ -12,9 +12,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from geofm.errors import ModelError
+from geofm.model.blocks import vit_blocks
 from geofm.model.coordinates import CoordinateCode, Coordinates, add_coordinates
-from geofm.model.encoder import Encoder, EncoderConfig, init_weights, vit_blocks
-from geofm.model.patches import Grid, Positions, patchify
+from geofm.model.encoder import Encoder, EncoderConfig, init_weights
+from geofm.model.patches import Grid, Positions, patchify, take_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +47,28 @@ class MaeConfig:
             )
 
 
+class Hiding(NamedTuple):
+    """What of a batch is seen and what is rebuilt.
+
+    Attributes:
+        visible: (B, n) int64; the places of the tokens that are seen.
+        hidden: (B, N) bool; the tokens that are rebuilt and count in the loss.
+        scored: scalar int64; the pixels, of all dates and no band, that count in the loss.
+    """
+
+    visible: Tensor
+    hidden: Tensor
+    scored: Tensor
+
+
 class MaeOutput(NamedTuple):
     """One step's result.
 
     Attributes:
         loss: scalar; mean squared error over valid pixels of hidden patches.
-        prediction: (B, N, P) rebuilt patches, in the layout of `patchify`.
+        prediction: rebuilt patches, in the layout of `patchify`: in evaluation of all
+            tokens, (B, N, P); in training of those that were not seen, (B, N - n, P),
+            by their places.
         hidden: (B, N) bool; the tokens that were hidden and count in the loss.
     """
 
@@ -90,8 +107,13 @@ class Decoder(nn.Module):
         visible: Tensor,
         grid: Grid,
         coordinates: Coordinates | None = None,
+        keep: Tensor | None = None,
     ) -> Tensor:
-        """Tokens (B, 1 + n, D) of the places ``visible`` (B, n) to patches (B, N, P)."""
+        """Tokens (B, 1 + n, D) of the places ``visible`` (B, n) to patches.
+
+        Returns:
+            All patches (B, N, P), or those at ``keep`` (B, m) alone, (B, m, P).
+        """
         tokens = self.decoder_embed(tokens)
         cls, seen = tokens[:, :1], tokens[:, 1:]
         positions = self.positions(grid)
@@ -105,10 +127,12 @@ class Decoder(nn.Module):
             grid=grid,
         )
         tokens = torch.cat([cls, places], dim=1)
-        for block in self.decoder_blocks:
-            tokens = block(tokens)
+        if keep is None:
+            tokens = self.decoder_blocks(tokens)[:, 1:]
+        else:
+            tokens = self.decoder_blocks(tokens, keep + 1)  # the class token comes first
         patches: Tensor = self.decoder_pred(self.decoder_norm(tokens))
-        return patches[:, 1:]
+        return patches
 
 
 class MaskedAutoencoder(nn.Module):
@@ -129,35 +153,65 @@ class MaskedAutoencoder(nn.Module):
         hidden: Tensor | None = None,
         coordinates: Coordinates | None = None,
         generator: Generator | None = None,
+        count: Tensor | None = None,
     ) -> MaeOutput:
         """Hide, rebuild, and compare.
 
         Args:
             x: (B, T, C, H, W), normalised; any number where not valid.
             valid: (B, T, H, W) bool.
-            noise: (B, N) from 0 to below 1; the lowest stay visible. Drawn
-                from ``generator`` where None.
-            hidden: (B, N) bool, the tokens to hide, as many in every sample;
-                instead of ``noise`` and the config's share.
+            noise, hidden, generator: as in `hide`.
             coordinates: of the images, for encoders that read them.
+            count: scalar; the pixels that the loss is a mean of, where this batch is
+                a part of a larger one; None for those of this batch.
 
         Raises:
             ModelError: ``hidden`` hides more tokens in one sample than in another.
         """
         x = x.masked_fill(~valid.unsqueeze(2), 0.0)
+        visible, hidden, scored = self.hide(valid, noise, hidden=hidden, generator=generator)
+        tokens = self.encoder.forward_visible(x, visible, coordinates)
+        # Training reads only what was hidden: nothing else is rebuilt.
+        keep = others(visible, hidden.shape[1]) if self.training else None
+        grid = self.encoder.token_grid(x)
+        prediction = self.decoder(tokens, visible, grid, coordinates, keep)
         target, measured = self._patches(x), self._patches(valid.unsqueeze(2))
+        counts = measured & hidden.unsqueeze(-1)
+        if keep is not None:
+            target, measured, counts = (take_tokens(t, keep) for t in (target, measured, counts))
+        if self.config.norm_pix_loss:
+            target = normalise_patches(target, measured)
+        loss = rebuilding_loss(prediction, target, counts, scored if count is None else count)
+        return MaeOutput(loss, prediction, hidden)
+
+    def hide(
+        self,
+        valid: Tensor,
+        noise: Tensor | None = None,
+        *,
+        hidden: Tensor | None = None,
+        generator: Generator | None = None,
+    ) -> Hiding:
+        """Choose what is seen and what is rebuilt, from the validity of the pixels alone.
+
+        Args:
+            valid: (B, T, H, W) bool.
+            noise: (B, N) from 0 to below 1; the lowest stay visible. Drawn
+                from ``generator`` where None.
+            hidden: (B, N) bool, the tokens to hide, as many in every sample;
+                instead of ``noise`` and the config's share.
+
+        Raises:
+            ModelError: ``hidden`` hides more tokens in one sample than in another.
+        """
+        measured = self._patches(valid.unsqueeze(2))
         if hidden is not None:
             visible, hidden = _given(hidden, measured)
         else:
             if noise is None:
-                noise = torch.rand(target.shape[:2], generator=generator, device=x.device)
+                noise = torch.rand(measured.shape[:2], generator=generator, device=valid.device)
             visible, hidden = choose_visible(noise, measured, mask_ratio=self.config.mask_ratio)
-        tokens = self.encoder.forward_visible(x, visible, coordinates)
-        prediction = self.decoder(tokens, visible, self.encoder.token_grid(x), coordinates)
-        if self.config.norm_pix_loss:
-            target = normalise_patches(target, measured)
-        loss = rebuilding_loss(prediction, target, measured & hidden.unsqueeze(-1))
-        return MaeOutput(loss, prediction, hidden)
+        return Hiding(visible, hidden, (measured & hidden.unsqueeze(-1)).sum())
 
     def _patches(self, x: Tensor) -> Tensor:
         config = self.encoder.config
@@ -196,27 +250,53 @@ def _given(hidden: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
     return visible, hidden & measured.any(dim=-1)
 
 
-def rebuilding_loss(prediction: Tensor, target: Tensor, scored: Tensor) -> Tensor:
+def others(visible: Tensor, tokens: int) -> Tensor:
+    """The places (B, N - n), ascending, that are not among ``visible`` (B, n) of N tokens."""
+    batch, seen = visible.shape
+    taken = torch.zeros(batch, tokens, dtype=torch.uint8, device=visible.device)
+    taken = taken.scatter(1, visible, 1)
+    return torch.argsort(taken, dim=1, stable=True)[:, : tokens - seen]
+
+
+def rebuilding_loss(
+    prediction: Tensor, target: Tensor, scored: Tensor, count: Tensor | None = None
+) -> Tensor:
     """Mean squared error over scored pixels; 0, with a gradient, where there are none.
 
     Args:
         prediction, target: (B, N, pixels * C), band fastest.
         scored: (B, N, pixels) bool.
+        count: pixels to take the mean over; None for those scored here.
     """
+    if count is None:
+        count = scored.sum()
     error = (prediction.float() - target.float()).square()
     error = _by_pixel(error, scored).mean(dim=-1)
-    return (error * scored).sum().div(scored.sum().clamp(min=1))
+    return (error * scored).sum().div(count.clamp(min=1))
 
 
 def normalise_patches(target: Tensor, measured: Tensor) -> Tensor:
     """Each patch (B, N, pixels * C) less the mean of its valid values, over their deviation."""
+    mean, deviation = patch_moments(target, measured)
+    return (target.float() - mean) / deviation
+
+
+def patch_moments(target: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (B, N, 1) of the valid values of each patch, all bands together.
+
+    The deviation is never 0: a patch that is the same everywhere can be divided by it.
+
+    Args:
+        target: (B, N, pixels * C), band fastest.
+        measured: (B, N, pixels) bool.
+    """
     pixels = _by_pixel(target.float(), measured)
     weight = measured.unsqueeze(-1)
     count = weight.sum(dim=(-2, -1), keepdim=True) * pixels.shape[-1]
     mean = (pixels * weight).sum(dim=(-2, -1), keepdim=True) / count.clamp(min=1)
     squares = ((pixels - mean) * weight).square().sum(dim=(-2, -1), keepdim=True)
     variance = squares / (count - 1).clamp(min=1)
-    return (pixels - mean).div((variance + 1e-6).sqrt()).flatten(-2)
+    return mean.flatten(-2), (variance + 1e-6).sqrt().flatten(-2)
 
 
 def _by_pixel(patches: Tensor, measured: Tensor) -> Tensor:
