@@ -7,15 +7,14 @@ where each lies, put the class token first, run the blocks, normalise.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from geofm.errors import ModelError
+from geofm.model.blocks import vit_blocks
 from geofm.model.coordinates import (
     CoordinateCode,
     CoordinateKind,
@@ -211,8 +210,8 @@ class Encoder(nn.Module):
         grid = self.token_grid(x)
         tokens = self._embed(x, coordinates)
         maps = []
-        for index, block in enumerate(self.blocks[: max(depths) + 1]):
-            tokens = block(tokens)
+        for index in range(max(depths) + 1):
+            tokens = self.blocks.step(index, tokens)
             if index in depths:
                 last = index == len(self.blocks) - 1
                 maps.append(_as_map(self.norm(tokens) if last else tokens, grid))
@@ -229,9 +228,7 @@ class Encoder(nn.Module):
 
     def _run(self, tokens: Tensor) -> Tensor:
         """Tokens (B, n, D) through every block and the last norm."""
-        for block in self.blocks:
-            tokens = block(tokens)
-        normalised: Tensor = self.norm(tokens)
+        normalised: Tensor = self.norm(self.blocks(tokens))
         return normalised
 
     def _embed(
@@ -267,17 +264,6 @@ def legacy_order(x: Tensor) -> Tensor:
     """
     batch, dates, bands, height, width = x.shape
     return x.reshape(batch, bands, dates, height, width).transpose(1, 2)
-
-
-def vit_blocks(
-    embed_dim: int, *, depth: int, num_heads: int, mlp_ratio: float, norm_eps: float
-) -> nn.ModuleList:
-    """Pre-norm transformer blocks, as timm builds them."""
-    norm = partial(nn.LayerNorm, eps=norm_eps)
-    return nn.ModuleList(
-        Block(embed_dim, num_heads, mlp_ratio=mlp_ratio, qkv_bias=True, norm_layer=norm)  # type: ignore[arg-type]
-        for _ in range(depth)
-    )
 
 
 def init_weights(module: nn.Module) -> None:

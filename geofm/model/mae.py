@@ -272,7 +272,7 @@ def rebuilding_loss(
         count = scored.sum()
     error = (prediction.float() - target.float()).square()
     error = _by_pixel(error, scored).mean(dim=-1)
-    return (error * scored).sum().div(count.clamp(min=1))
+    return (error * scored).sum().div(count.clamp(min=1).to(error.dtype))
 
 
 def normalise_patches(target: Tensor, measured: Tensor) -> Tensor:
