@@ -22,6 +22,7 @@ from torch import nn
 import geofm
 from geofm.contract import PixelContract
 from geofm.errors import ModelError, OutputError
+from geofm.model.calibration import Calibration
 from geofm.model.card import model_card
 from geofm.model.encoder import Encoder
 from geofm.model.schema import (
@@ -53,6 +54,7 @@ class TrainedModel:
 
     Attributes:
         task: what it maps, such as ``"flood"``.
+        calibration: fitted on validation pixels; None for plain softmax, no pixel unsure.
         provenance: JSON values; `geofm.model.schema.Provenance` names the known ones.
         sha256: of the weights file; None before the model is saved.
         report: what came from the file; None for a model not loaded from one.
@@ -64,6 +66,7 @@ class TrainedModel:
     task: str
     name: str
     provenance: Mapping[str, Any]
+    calibration: Calibration | None = None
     sha256: str | None = None
     report: LoadReport | None = None
 
@@ -107,6 +110,7 @@ def save_model(model: TrainedModel, path: Path, *, overwrite: bool = False) -> T
     fields = _fields("segmenter", model, segmenter.encoder) | {
         "task": model.task,
         "classes": [asdict(c) for c in model.classes],
+        "calibration": None if model.calibration is None else asdict(model.calibration),
     }
     fields["architecture"]["head"] = asdict(segmenter.head_config)
     return replace(model, sha256=_save(segmenter, fields, Path(path), overwrite=overwrite))
@@ -143,6 +147,7 @@ def load_model_folder(path: Path) -> TrainedModel:
         task=description.task,
         name=description.name,
         provenance=description.provenance.model_dump(mode="json"),
+        calibration=description.map_calibration(),
         sha256=description.weights.sha256,
         report=report,
     )

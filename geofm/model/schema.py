@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from geofm.contract import PixelContract
 from geofm.errors import GeofmError, ModelError
+from geofm.model.calibration import Calibration
 from geofm.model.encoder import EncoderConfig
 from geofm.model.heads import HeadConfig
 from geofm.tasks import MapClass, check_classes
@@ -85,6 +86,13 @@ class ClassFields(Strict):
 
     name: Line
     color: Color
+
+
+class CalibrationFields(Strict):
+    """`Calibration`, spelt out."""
+
+    temperature: Positive
+    unsure_below: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class WeightsFields(Strict):
@@ -167,12 +175,16 @@ class EncoderFile(_Description):
 
 
 class SegmenterFile(_Description):
-    """A trained model: encoder and head, with what it maps."""
+    """A trained model: encoder and head, with what it maps.
+
+    What has a default came after the first folders.
+    """
 
     kind: Literal["segmenter"]
     task: Line
     classes: tuple[ClassFields, ...]
     architecture: SegmenterArchitecture
+    calibration: CalibrationFields | None = None
 
     def map_classes(self) -> tuple[MapClass, ...]:
         """The classes, in the order of their codes."""
@@ -181,6 +193,10 @@ class SegmenterFile(_Description):
     def head_config(self) -> HeadConfig:
         """The head's shape."""
         return HeadConfig(**self.architecture.head.model_dump())
+
+    def map_calibration(self) -> Calibration | None:
+        """How logits become probabilities; None for plain softmax and no pixel unsure."""
+        return None if self.calibration is None else Calibration(**self.calibration.model_dump())
 
 
 Description = EncoderFile | SegmenterFile

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from geofm.errors import ConfigError, Stopped
+from geofm.model.calibration import Calibration
 from geofm.model.folder import TrainedModel
 from geofm.predict.infer import Device, Inference, Precision, batch_size, choose_device
 from geofm.predict.plan import GIB, Block, Layout, WindowPlan, pieces, plan_layout
@@ -46,6 +47,8 @@ class MapOptions:
         overwrite: replace an output that exists, and drop an unfinished run.
         polygons: GeoPackage or GeoParquet to write beside the map, or None.
         min_area: of a polygon, hectares.
+        need_crs: refuse a scene without a CRS; to score, it needs none.
+        logits: hand the blended logits to the sink too; no file holds them.
     """
 
     probabilities: bool = False
@@ -58,6 +61,8 @@ class MapOptions:
     overwrite: bool = False
     polygons: Path | None = None
     min_area: float = 0.0
+    need_crs: bool = True
+    logits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ def prepare(model: TrainedModel, scene: Scene, options: MapOptions) -> MapJob:
     Raises:
         GeofmError: the scene does not fit the model, or an option is out of range.
     """
-    match = match_scene(model.contract, scene, accept=options.accept, need_crs=True)
+    match = match_scene(model.contract, scene, accept=options.accept, need_crs=options.need_crs)
     size = model.segmenter.encoder.config.image_size
     patch = model.segmenter.encoder.config.patch_size
     # Whole patches: neighbours then cut the ground into the same patches.
@@ -110,7 +115,7 @@ def prepare(model: TrainedModel, scene: Scene, options: MapOptions) -> MapJob:
         )
     plan = WindowPlan(*scene.shape, size=size, overlap=overlap)
     device = choose_device(options.precision, options.device)
-    batch = batch_size(model, device)
+    batch = batch_size(model, device, windows=len(plan.rows) * len(plan.cols))
     dates, bands = len(match.scene.dates), len(match.scene.bands)
     layout = plan_layout(
         plan,
@@ -136,7 +141,7 @@ def run(
     Raises:
         Stopped: ``stopped`` turned true; the block in work was finished first.
     """
-    inference = Inference(job.model, job.scene, job.device)
+    inference = Inference(job.model, job.scene, job.device, batch=job.recipe.batch)
     strips = job.layout.strips(job.plan)
     total = sum(len(blocks) for blocks in strips)
     with (
@@ -252,7 +257,9 @@ def _finish(job: MapJob, block: Block, buffer: BlendBuffer, rows: Rows) -> Itera
             plan=job.plan,
             area=area,
             owned=owned,
+            calibration=job.model.calibration or Calibration(),
             keep_probabilities=job.options.probabilities,
+            keep_logits=job.options.logits,
         )
 
 

@@ -70,16 +70,17 @@ def choose_device(precision: Precision, device: str | None = None) -> Device:
             raise ConfigError(f"device {name!r} is not usable here; choose cpu (geofm doctor)")
 
 
-def batch_size(model: TrainedModel, device: Device) -> int:
-    """Windows a forward pass takes, by rule from the model and the device.
+def batch_size(model: TrainedModel, device: Device, *, windows: int) -> int:
+    """Windows a forward pass takes, by rule from the model, the device and the plan.
 
-    Two at least: a batch of one computes in another order than any other.
+    Two at least: a batch of one computes in another order than any other. No more than
+    the plan has, or a chip of one window would cost as much as sixteen.
     """
     kind = torch.device(device.name).type
     config = model.segmenter.encoder.config
     tokens = (config.image_size // config.patch_size) ** 2 * config.dates // config.tubelet
     logits = len(model.classes) * config.image_size**2
-    fits = min(_TOKENS[kind] // tokens, _LOGITS[kind] // logits, MAX_BATCH[kind])
+    fits = min(_TOKENS[kind] // tokens, _LOGITS[kind] // logits, MAX_BATCH[kind], windows)
     return max(fits, 2)
 
 
@@ -88,15 +89,16 @@ class Inference:
 
     Args:
         scene: with the model's bands in the model's order; gives scale and offset.
+        batch: windows a forward pass takes, as `batch_size`.
     """
 
-    def __init__(self, model: TrainedModel, scene: Scene, device: Device) -> None:
+    def __init__(self, model: TrainedModel, scene: Scene, device: Device, *, batch: int) -> None:
         if device.threads:
             # Setting what is set already also stops MKL from taking fewer threads on a
             # busy machine, and with them another order of sums.
             torch.set_num_threads(device.threads)
         self.device = torch.device(device.name)
-        self.batch = batch_size(model, device)
+        self.batch = batch
         self._bf16 = device.precision == "bf16"
         self._segmenter = model.segmenter.to(self.device).eval()
         self._scale, self._offset, self._mean, self._std = (

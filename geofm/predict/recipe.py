@@ -24,6 +24,7 @@ class Recipe:
     Attributes:
         weights: SHA-256 of the model's weights file, saved or not yet.
         contract: the pixel contract, plain.
+        calibration: temperature and the bound of "unsure", plain; None for neither.
         bands: the scene's bands that were read, in order.
         substitutions: bands that stand in for others, as accepted by the user.
         masked_qa: quality classes that set a pixel aside.
@@ -37,6 +38,7 @@ class Recipe:
 
     weights: str
     contract: dict[str, object]
+    calibration: dict[str, object] | None
     bands: tuple[str, ...]
     substitutions: tuple[str, ...]
     masked_qa: tuple[str, ...]
@@ -67,8 +69,9 @@ def make_recipe(
 ) -> Recipe:
     """Fix the recipe of one map."""
     return Recipe(
-        weights=model.sha256 or _weights_hash(model),
+        weights=model.sha256 or weights_hash(model),
         contract=asdict(model.contract),
+        calibration=None if model.calibration is None else asdict(model.calibration),
         bands=match.scene.bands,
         substitutions=match.substitutions,
         masked_qa=match.masked_qa,
@@ -89,7 +92,7 @@ def make_recipe(
     )
 
 
-def _weights_hash(model: TrainedModel) -> str:
+def weights_hash(model: TrainedModel) -> str:
     """The hash that the weights of a model will have once it is saved."""
     with TemporaryDirectory(prefix="geofm-") as folder:
         return write_weights(model.segmenter, Path(folder) / "weights.safetensors")

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from geofm.errors import SceneError
+from geofm.model.calibration import Calibration
 from geofm.predict.plan import WindowPlan
 from geofm.scenes.window import Window
-from geofm.tasks import NODATA
+from geofm.tasks import NODATA, UNSURE
 
 PROBABILITY_STEPS = 250
 """Steps of a stored probability: a byte holds ``probability / 0.004``."""
@@ -161,12 +162,14 @@ class MapPiece:
         classes: (height, width) uint8, classes and codes.
         confidence: (height, width) uint8, probability of the class in percent, 255 no data.
         probabilities: (K, height, width) uint8, steps of 0.004, 255 no data; None if not asked.
+        logits: (K, height, width) float32, blended, before any temperature; None if not asked.
     """
 
     area: Window
     classes: npt.NDArray[np.uint8]
     confidence: npt.NDArray[np.uint8]
     probabilities: npt.NDArray[np.uint8] | None
+    logits: npt.NDArray[np.float32] | None
     seams: SeamSums
 
 
@@ -177,26 +180,33 @@ def finish_piece(
     plan: WindowPlan,
     area: Window,
     owned: Window,
+    calibration: Calibration,
     keep_probabilities: bool,
+    keep_logits: bool,
 ) -> MapPiece:
     """Turn the finished sums of ``owned`` into the bytes of a map.
+
+    The temperature divides the blended logits: a blend is a weighted mean, so dividing
+    each window's logits would give the same, one rounding a window later.
 
     Args:
         codes: (area.height, area.width), 0 where a pixel is mapped, else its code.
         area, owned: as `seam_sums`.
-        keep_probabilities: whether to return the probabilities of every class.
+        keep_probabilities, keep_logits: whether to return those of every class.
 
     Raises:
         SceneError: a pixel to map has no probabilities, because numbers overflowed.
     """
     logits = buffer.blended(area)
-    probabilities = probabilities_of(logits)
+    probabilities = probabilities_of(logits / calibration.temperature)
     valid = torch.from_numpy(codes == 0).to(logits.device)
     seams = seam_sums(probabilities, valid, plan, area, owned)
 
     inner = (slice(owned.row - area.row, None), slice(owned.col - area.col, None))
-    codes, probabilities = codes[inner], probabilities[:, *inner]
-    best, classes = probabilities.max(0)
+    codes, probabilities, logits = codes[inner], probabilities[:, *inner], logits[:, *inner]
+    # Of the logits, not the probabilities: those may be equal after rounding, and a
+    # temperature must change no class.
+    best, classes = probabilities.amax(0), logits.argmax(0).to(torch.uint8)
     if bool((best.isnan() & valid[inner]).any()):
         # One pixel far from any reflectance spoils every window that sees it.
         raise SceneError(
@@ -208,11 +218,14 @@ def finish_piece(
     if keep_probabilities:
         stored = (probabilities * PROBABILITY_STEPS).round_().to(torch.uint8).cpu().numpy()
         stored[:, codes != 0] = NODATA
+    if calibration.unsure_below is not None:
+        classes.masked_fill_(best < calibration.unsure_below, UNSURE)
     confidence = (best * 100).round_().to(torch.uint8).cpu().numpy()
     return MapPiece(
         area=owned,
-        classes=np.where(codes == 0, classes.to(torch.uint8).cpu().numpy(), codes),
+        classes=np.where(codes == 0, classes.cpu().numpy(), codes),
         confidence=np.where(codes == 0, confidence, np.uint8(NODATA)),
         probabilities=stored,
+        logits=logits.cpu().numpy() if keep_logits else None,
         seams=seams,
     )
