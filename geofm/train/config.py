@@ -40,7 +40,9 @@ class TrainingConfig:
 
     Attributes:
         steps: optimizer steps.
-        batch_size: samples of a step.
+        batch_size: samples of a step, over all devices.
+        accumulate: parts that a device computes its samples of a step in, where they do
+            not fit its memory at once; the weights come out the same.
         learning_rate: of AdamW, at its highest.
         weight_decay: of weights of two and more axes; biases, norms and single
             tokens have none.
@@ -55,6 +57,7 @@ class TrainingConfig:
 
     steps: int = 1000
     batch_size: int = 16
+    accumulate: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.1
@@ -64,6 +67,12 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _check("steps", self.steps, low=1)
         _check("batch_size", self.batch_size, low=1)
+        _check("accumulate", self.accumulate, low=1)
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"batch_size is {self.batch_size}; needed a multiple of accumulate, "
+                f"{self.accumulate}"
+            )
         _check("learning_rate", self.learning_rate, low=0, high=1)
         _check("weight_decay", self.weight_decay, low=0, high=1)
         _check("warmup", self.warmup, low=0, high=1)

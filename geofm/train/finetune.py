@@ -17,13 +17,13 @@ from geofm.model.segmenter import Segmenter
 from geofm.scenes.catalog import Pair
 from geofm.scenes.match import masked_as, match_scene
 from geofm.scenes.window import Window
-from geofm.tasks import TASKS, MapClass, check_classes
+from geofm.tasks import IGNORE, TASKS, MapClass, check_classes
 from geofm.tiles.area import Area, areas_of, footprint
 from geofm.tiles.dataset import Sample, TileDataset, label_spots
 from geofm.tiles.statistics import measure_statistics
 from geofm.train.config import FinetuneConfig
 from geofm.train.inputs import contract_of, normalise_batch
-from geofm.train.loop import Batches, Progress, fit
+from geofm.train.loop import Progress, Rate, fit
 from geofm.train.pretrain import encoder_config
 
 
@@ -87,18 +87,16 @@ def finetune_segmenter(
         light=config.light,
     )
 
-    def loss(batch: Sample) -> Tensor:
-        logits = segmenter(normalise_batch(batch, contract))
-        valid = batch.valid.sum(dim=1) >= contract.min_valid_dates
-        return cross_entropy(logits, batch.target, valid=valid)
-
     encoder_rate = config.learning_rate * (config.encoder_rate if encoder else 1.0)
-    last_loss = fit(
+    fitted = fit(
         segmenter,
-        loss,
-        Batches(dataset, size=config.batch_size),
+        Labelling(segmenter, contract),
+        dataset,
         config=config,
-        rates=[(segmenter.encoder, encoder_rate), (segmenter.head, config.learning_rate)],
+        rates=[
+            Rate(segmenter.encoder, encoder_rate),
+            Rate(segmenter.head, config.learning_rate),
+        ],
         what="fine-tuning",
         progress=progress,
     )
@@ -107,7 +105,7 @@ def finetune_segmenter(
         "sources": sorted({area.scene.id for area in areas}),
         "licences": list(licences),
         "config": asdict(config),
-        "loss": last_loss,
+        "loss": fitted.loss,
         "encoder": None
         if encoder is None
         else {"name": encoder.name, "sha256": encoder.sha256, **encoder.provenance},
@@ -120,6 +118,27 @@ def finetune_segmenter(
         name=name or task,
         provenance=provenance,
     )
+
+
+class Labelling:
+    """The objective: mean cross-entropy over labelled, valid pixels."""
+
+    def __init__(self, segmenter: Segmenter, contract: PixelContract) -> None:
+        self.segmenter = segmenter
+        self.contract = contract
+
+    def count(self, batch: Sample) -> Tensor:
+        """Labelled, valid pixels, (1,)."""
+        return ((batch.target != IGNORE) & self._valid(batch)).sum().double().reshape(1)
+
+    def loss(self, batch: Sample, counts: Tensor) -> Tensor:
+        """The batch's share of the mean over ``counts`` pixels."""
+        logits = self.segmenter(normalise_batch(batch, self.contract))
+        mean = cross_entropy(logits, batch.target, valid=self._valid(batch))
+        return mean * (self.count(batch).to(counts) / counts).sum()
+
+    def _valid(self, batch: Sample) -> Tensor:
+        return batch.valid.sum(dim=1) >= self.contract.min_valid_dates
 
 
 def _masked_qa(task: str, encoder: PretrainedEncoder | None) -> tuple[str, ...]:

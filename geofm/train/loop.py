@@ -1,10 +1,10 @@
-"""The training loop, on Lightning: a model, its loss and samples in; trained weights out."""
+"""The training loop, on Lightning Fabric: a model, its objective and samples in; weights out."""
 
 import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Protocol
 
 import lightning
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from geofm.errors import ConfigError
-from geofm.tiles.dataset import Sample, TileDataset
+from geofm.tiles.dataset import Sample
 from geofm.train.config import TrainingConfig
 from geofm.train.optim import parameter_groups, warmup_cosine
 
@@ -30,140 +30,156 @@ def part_of(progress: Progress | None, start: float, stop: float) -> Progress:
     return tell
 
 
-class Batches:
-    """Samples by index in batches, read in this process.
+class Samples(Protocol):
+    """Samples by index; each is a function of its index alone."""
 
-    Step ``i`` holds samples ``i * size`` to ``(i + 1) * size - 1``.
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
+class Objective(Protocol):
+    """What is made small: a sum of means over pixels, whose sums and counts are kept apart.
+
+    A mean over the pixels of a step is not the mean of its parts' means where
+    the parts hold different numbers of valid pixels. So the loop counts first,
+    over all parts on all machines, and each part then divides by the whole.
     """
 
-    def __init__(self, dataset: TileDataset, *, size: int) -> None:
-        self.dataset = dataset
-        self.size = size
+    def count(self, batch: Sample) -> Tensor:
+        """What each term of the loss is a mean of, (terms,) float64.
 
-    def __len__(self) -> int:
-        return len(self.dataset) // self.size
+        From data alone; runs on the CPU, before any forward pass.
+        """
+        ...
 
-    def __iter__(self) -> Iterator[Sample]:
-        for step in range(len(self)):
-            first = step * self.size
-            batch: Sample = default_collate([self.dataset[first + i] for i in range(self.size)])
-            yield batch
+    def loss(self, batch: Sample, counts: Tensor) -> Tensor:
+        """Scalar: over terms, the sum over this batch by ``counts`` (terms,) of the whole step.
+
+        Runs on the model's device. ``counts`` is 1 or more.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A part of the model, or some of its weights, and their highest learning rate; 0 freezes."""
+
+    part: nn.Module | Iterable[nn.Parameter]
+    learning_rate: float
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.part.parameters() if isinstance(self.part, nn.Module) else self.part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What training came to.
+
+    Attributes:
+        loss: mean of the last tenth of the steps.
+        steps: that were taken.
+        losses: of every step.
+    """
+
+    loss: float
+    steps: int
+    losses: tuple[float, ...]
 
 
 def fit(
     model: nn.Module,
-    loss: Callable[[Sample], Tensor],
-    batches: Batches,
+    objective: Objective,
+    dataset: Samples,
     *,
     config: TrainingConfig,
-    rates: list[tuple[nn.Module, float]],
+    rates: Sequence[Rate],
     what: str = "training",
     progress: Progress | None = None,
-) -> float:
+) -> Fitted:
     """Train in place; the model comes back in evaluation mode, on the CPU.
 
-    Args:
-        model: holds every weight that ``loss`` uses.
-        loss: of a batch on the model's device, a scalar.
-        batches: as many as the config has steps.
-        config: steps, learning rate's course and clipping.
-        rates: parts of the model with their learning rates; 0 freezes a part.
-        what: the work, in the words that progress is told.
+    Step ``s`` learns from samples ``s * batch_size`` to ``(s + 1) * batch_size - 1``.
 
-    Returns:
-        The mean loss of the last tenth of the steps.
+    Args:
+        model: holds every weight that the objective uses.
+        objective: of a batch, collated from samples.
+        dataset: ``steps * batch_size`` samples.
+        config: steps, learning rate's course and clipping.
+        rates: parts of the model with their learning rates.
+        what: the work, in the words that progress is told.
+        progress: is told the share done, 0 to 1, and what is being done.
 
     Raises:
         ConfigError: the loss is no longer a number.
     """
     # Lightning announces its devices and its makers' services at INFO.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     # Setting what is set already also stops MKL from taking fewer threads on a busy
     # machine, and with them another order of sums.
     torch.set_num_threads(torch.get_num_threads())
-    report = _Report(config, part_of(progress, 0.0, 1.0), what)
-    for part, rate in rates:
-        part.requires_grad_(rate > 0)
-    trainer = lightning.Trainer(
-        accelerator="auto",
-        devices=1,
-        max_steps=config.steps,
-        gradient_clip_val=config.clip or None,
-        callbacks=[report],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,  # a sample follows from its index already
+    for rate in rates:
+        for parameter in rate.parameters:
+            parameter.requires_grad_(rate.learning_rate > 0)
+    groups = parameter_groups(
+        [(rate.parameters, rate.learning_rate) for rate in rates],
+        weight_decay=config.weight_decay,
     )
+    fabric = lightning.Fabric(accelerator="auto", devices=1)
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+    highest = [group["lr"] for group in optimizer.param_groups]
+    step_module, stepper = fabric.setup(_Loss(model, objective), optimizer)
     model.train()
-    with warnings.catch_warnings():
-        # Lightning to 2.6 builds a class that torch 2.9 and later deprecate.
-        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning, "lightning")
-        trainer.fit(_Course(model, loss, config, rates), batches)
-    model.requires_grad_(True).cpu().eval()
-    return report.last_loss()
-
-
-class _Course(lightning.LightningModule):
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Callable[[Sample], Tensor],
-        config: TrainingConfig,
-        rates: list[tuple[nn.Module, float]],
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.loss = loss
-        self.config = config
-        self.rates = rates
-
-    def training_step(self, batch: Sample, _: int) -> Tensor:
-        return self.loss(batch)
-
-    def configure_optimizers(self) -> Any:
-        config = self.config
-        groups = parameter_groups(self.rates, weight_decay=config.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-        warmup = round(config.warmup * config.steps)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, steps=config.steps, warmup=warmup)
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-
-class _Report(lightning.Callback):
-    """Keeps the losses, stops at the first that is no number, tells the progress."""
-
-    def __init__(self, config: TrainingConfig, progress: Progress, what: str) -> None:
-        self.config = config
-        self.progress = progress
-        self.what = what
-        self.losses: list[float] = []
-
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        del trainer, pl_module, batch
-        loss = float(outputs["loss"])
+    warmup = round(config.warmup * config.steps)
+    losses: list[float] = []
+    for step in range(config.steps):
+        parts = list(_parts(dataset, step, config))
+        counts = torch.stack([objective.count(part) for part in parts]).sum(0)
+        counts = fabric.to_device(counts.clamp(min=1).float())
+        share = warmup_cosine(step, steps=config.steps, warmup=warmup)
+        for group, rate_ in zip(optimizer.param_groups, highest, strict=True):
+            group["lr"] = rate_ * share
+        loss = 0.0
+        for part in parts:
+            part_loss = step_module(fabric.to_device(part), counts)
+            fabric.backward(part_loss)
+            loss += float(part_loss.detach())
         if not isfinite(loss):
             raise ConfigError(
-                f"the loss is {loss} at step {batch_idx + 1}; lower the learning rate "
-                f"(now {self.config.learning_rate:g}), or keep clipping on"
+                f"the loss is {loss} at step {step + 1}; lower the learning rate "
+                f"(now {config.learning_rate:g}), or keep clipping on"
             )
-        self.losses.append(loss)
-        done = len(self.losses) / self.config.steps
-        self.progress(done, f"{self.what}, loss {self.last_loss():.3f}")
+        if config.clip:
+            fabric.clip_gradients(step_module, stepper, max_norm=config.clip)
+        stepper.step()
+        stepper.zero_grad()
+        losses.append(loss)
+        if progress:
+            progress((step + 1) / config.steps, f"{what}, loss {_tail(losses, config):.3f}")
+    model.requires_grad_(True).cpu().eval()
+    return Fitted(loss=_tail(losses, config), steps=config.steps, losses=tuple(losses))
 
-    def last_loss(self) -> float:
-        tail = self.losses[-max(self.config.steps // 10, 1) :]
-        return sum(tail) / len(tail)
+
+class _Loss(nn.Module):
+    """The objective as a module's forward, which Lightning wraps."""
+
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: Sample, counts: Tensor) -> Tensor:
+        return self.objective.loss(batch, counts)
+
+
+def _parts(dataset: Samples, step: int, config: TrainingConfig) -> Iterator[Sample]:
+    """The micro-batches of a step."""
+    size = config.batch_size // config.accumulate
+    first = step * config.batch_size
+    for start in range(first, first + config.batch_size, size):
+        batch: Sample = default_collate([dataset[i] for i in range(start, start + size)])
+        yield batch
+
+
+def _tail(losses: list[float], config: TrainingConfig) -> float:
+    tail = losses[-max(config.steps // 10, 1) :]
+    return sum(tail) / len(tail)

@@ -8,17 +8,17 @@ from torch import nn
 
 
 def parameter_groups(
-    modules: Iterable[tuple[nn.Module, float]], *, weight_decay: float
+    parts: Iterable[tuple[Iterable[nn.Parameter], float]], *, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Groups for AdamW: weights decay, biases, norms and single tokens do not.
 
     Args:
-        modules: each with its learning rate; frozen parameters are left out.
+        parts: parameters with their learning rate; frozen ones are left out.
         weight_decay: of parameters that hold more than one vector.
     """
     groups = []
-    for module, rate in modules:
-        parameters = [p for p in module.parameters() if p.requires_grad]
+    for part, rate in parts:
+        parameters = [p for p in part if p.requires_grad]
         for decays in (True, False):
             # A class token of shape (1, 1, D) is one vector, and no matrix.
             chosen = [p for p in parameters if (p.numel() > max(p.shape, default=1)) == decays]

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geofm.contract import PixelContract
 from geofm.errors import SceneError
 from geofm.model.encoder import Encoder, EncoderConfig
 from geofm.model.folder import PretrainedEncoder
-from geofm.model.mae import MaeConfig, MaskedAutoencoder
+from geofm.model.mae import MaeConfig, MaskedAutoencoder, choose_visible
+from geofm.model.patches import patchify
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
 from geofm.tiles.area import areas_of, footprint
@@ -19,7 +21,7 @@ from geofm.tiles.dataset import Sample, TileDataset, valid_spots
 from geofm.tiles.statistics import measure_statistics
 from geofm.train.config import EncoderShape, PretrainConfig
 from geofm.train.inputs import contract_of, normalise_batch
-from geofm.train.loop import Batches, Progress, fit, part_of
+from geofm.train.loop import Progress, Rate, fit, part_of
 
 
 def pretrain_encoder(
@@ -76,19 +78,12 @@ def pretrain_encoder(
         seed=config.seed,
     )
 
-    def loss(batch: Sample) -> Tensor:
-        noise = hiding_noise(batch.number, tokens=prod(shape.grid), seed=config.seed)
-        rebuilt: Tensor = mae(
-            normalise_batch(batch, contract), batch.valid, noise.to(batch.dn.device)
-        ).loss
-        return rebuilt
-
-    last_loss = fit(
+    fitted = fit(
         mae,
-        loss,
-        Batches(dataset, size=config.batch_size),
+        Rebuilding(mae, contract, seed=config.seed),
+        dataset,
         config=config,
-        rates=[(mae, config.learning_rate)],
+        rates=[Rate(mae, config.learning_rate)],
         what="masked autoencoding",
         progress=part_of(progress, 0.1, 1.0),
     )
@@ -98,11 +93,41 @@ def pretrain_encoder(
         "licences": list(licences),
         "method": "masked autoencoding",
         "config": asdict(config),
-        "loss": last_loss,
+        "loss": fitted.loss,
     }
     return PretrainedEncoder(
         encoder=mae.encoder, contract=contract, name=name, provenance=provenance
     )
+
+
+class Rebuilding:
+    """The objective: mean squared error over the valid pixels of hidden patches."""
+
+    def __init__(self, mae: MaskedAutoencoder, contract: PixelContract, *, seed: int) -> None:
+        self.mae = mae
+        self.contract = contract
+        self.seed = seed
+
+    def count(self, batch: Sample) -> Tensor:
+        """Valid pixels of hidden patches, (1,)."""
+        shape = self.mae.encoder.config
+        measured = patchify(
+            batch.valid.unsqueeze(2), patch_size=shape.patch_size, tubelet=shape.tubelet
+        )
+        _, hidden = choose_visible(
+            self._noise(batch), measured, mask_ratio=self.mae.config.mask_ratio
+        )
+        return (measured & hidden.unsqueeze(-1)).sum().double().reshape(1)
+
+    def loss(self, batch: Sample, counts: Tensor) -> Tensor:
+        """The batch's share of the mean over ``counts`` pixels."""
+        pixels = normalise_batch(batch, self.contract)
+        mean: Tensor = self.mae(pixels, batch.valid, self._noise(batch)).loss
+        return mean * (self.count(batch).to(counts) / counts).sum()
+
+    def _noise(self, batch: Sample) -> Tensor:
+        tokens = prod(self.mae.encoder.config.grid)
+        return hiding_noise(batch.number, tokens=tokens, seed=self.seed).to(batch.dn.device)
 
 
 def encoder_config(shape: EncoderShape, *, bands: int, dates: int) -> EncoderConfig:

@@ -22,7 +22,7 @@ class Part(nn.Module):
 def test_matrices_decay_and_vectors_do_not():
     one, two = Part(), Part()
     two.linear.requires_grad_(False)
-    groups = parameter_groups([(one, 0.1), (two, 0.2)], weight_decay=0.5)
+    groups = parameter_groups([(one.parameters(), 0.1), (two.parameters(), 0.2)], weight_decay=0.5)
     found = {
         id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]
     }

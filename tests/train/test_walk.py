@@ -18,7 +18,7 @@ from geofm.scenes.window import Window
 from geofm.tasks import FLOOD, IGNORE
 from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig, TrainingConfig
 from geofm.train.finetune import finetune_segmenter
-from geofm.train.loop import Batches, fit
+from geofm.train.loop import Rate, fit
 from geofm.train.pretrain import hiding_noise, pretrain_encoder
 
 SHAPE = EncoderShape(image_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2)
@@ -223,15 +223,18 @@ def test_hidden_patches_follow_from_seed_and_number():
 
 def test_a_loss_that_is_no_number_stops_with_advice():
     model = torch.nn.Linear(1, 1)
-    batches = Batches([(torch.ones(1),)] * 6, size=2)
-
-    def loss(batch):
-        return model(batch[0]).mean() * (float("inf") if steps.pop() else 1)
-
     steps = [True, False]
-    config = TrainingConfig(steps=3, learning_rate=0.5)
+
+    class Breaking:
+        def count(self, batch):
+            return torch.ones(1, dtype=torch.float64)
+
+        def loss(self, batch, counts):
+            return model(batch[0]).mean() * (float("inf") if steps.pop() else 1)
+
+    config = TrainingConfig(steps=3, batch_size=2, learning_rate=0.5)
     with pytest.raises(ConfigError, match=r"the loss is -?inf at step 2; lower .* \(now 0.5\)"):
-        fit(model, loss, batches, config=config, rates=[(model, 0.5)])
+        fit(model, Breaking(), [(torch.ones(1),)] * 6, config=config, rates=[Rate(model, 0.5)])
 
 
 def test_scenes_that_do_not_go_together_are_refused(pair, make_scene):
