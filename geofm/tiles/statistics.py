@@ -5,13 +5,17 @@ Streams in float64 and merges blocks by Chan, Golub and LeVeque (1979),
 that neither the size nor the order of the blocks shows in the result.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from geofm.errors import BandError, SceneError
+from geofm.scenes.window import Window
 from geofm.tiles.area import Area, cells
 
 BLOCK = 256
@@ -27,12 +31,20 @@ class BandStatistics:
     Attributes:
         mean, std: one of each a band, reflectance.
         valid: for each area and each of its windows, the valid pixels of its cells
-            of `BLOCK` px, all dates.
+            of `BLOCK` px, all dates; 0 in an area that could not be read.
+        pixels: looked at, all dates, in areas that could be read.
+        unreadable: numbers of areas that could not be read, and why.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     valid: tuple[tuple[tuple[int, ...], ...], ...]
+    pixels: int = 0
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+
+    def found(self, area: int) -> int:
+        """Valid pixels of an area, all dates."""
+        return sum(map(sum, self.valid[area]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +81,24 @@ def moments(values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> Mo
 def measure_statistics(
     areas: Sequence[Area],
     *,
+    skip_unreadable: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> BandStatistics:
     """Measure mean and (population) standard deviation of each band.
 
-    Reads each window of each area once, in blocks, and nothing outside them.
+    Reads each window of each area once, in blocks, and nothing outside them. Some
+    threads decode and count; blocks are merged in their order, so that the result
+    does not tell how many.
 
     Args:
         areas: of scenes with the same bands in the same order.
+        skip_unreadable: leave an area out whose pixels cannot all be read, instead of raising.
         progress: is told the share done, 0 to 1.
 
     Raises:
         BandError: the scenes' bands differ.
-        SceneError: there is no valid pixel, or a band is the same everywhere.
+        SceneError: there is no valid pixel, or a band is the same everywhere; a scene
+            cannot be read.
     """
     bands = areas[0].scene.bands
     for area in areas:
@@ -91,34 +108,91 @@ def measure_statistics(
                 "as the first scene has; choose the same bands of all"
             )
     todo = sum(window.height * window.width for area in areas for window in area.windows)
-    done = 0
+    done = pixels = 0
     total = Moments(0, np.zeros(len(bands)), np.zeros(len(bands)))
     valid: list[tuple[tuple[int, ...], ...]] = []
-    for area in areas:
-        counts: list[tuple[int, ...]] = []
-        for window in area.windows:
+    unreadable: dict[int, str] = {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for number, area in enumerate(areas):
+            own = Moments(0, np.zeros(len(bands)), np.zeros(len(bands)))
             found: list[int] = []
-            for cell in cells(window, size=BLOCK):
-                pixels = area.scene.read(cell)
-                total += moments(pixels.values, pixels.valid)
-                found.append(int(pixels.valid.sum()))
-                done += cell.height * cell.width
-                if progress:
-                    progress(done / todo)
-            counts.append(tuple(found))
-        valid.append(tuple(counts))
+            try:
+                for cell, part in zip(_cells_of(area), _moments_of(area, pool), strict=True):
+                    own += part
+                    found.append(part.count)
+                    done += cell.height * cell.width
+                    if progress:
+                        progress(done / todo)
+            except SceneError as error:
+                if not skip_unreadable:
+                    raise
+                unreadable[number] = str(error)
+                done += sum(
+                    cell.height * cell.width for cell in list(_cells_of(area))[len(found) :]
+                )
+                valid.append(_by_window(area, [0] * len(list(_cells_of(area)))))
+            else:
+                total += own
+                pixels += len(area.scene.dates) * sum(w.height * w.width for w in area.windows)
+                valid.append(_by_window(area, found))
+    mean, std = _checked(total, areas, unreadable)
+    return BandStatistics(mean, std, tuple(valid), pixels, unreadable)
 
+
+_THREADS = min(os.cpu_count() or 1, 4)
+
+
+def _cells_of(area: Area) -> Iterator[Window]:
+    return (cell for window in area.windows for cell in cells(window, size=BLOCK))
+
+
+def _moments_of(area: Area, pool: ThreadPoolExecutor) -> Iterator[Moments]:
+    """Of each cell of an area, in order; a few are read ahead."""
+
+    def measure(cell: Window) -> Moments:
+        pixels = area.scene.read(cell)
+        return moments(pixels.values, pixels.valid)
+
+    todo = _cells_of(area)
+    ahead = [pool.submit(measure, cell) for cell in islice(todo, 2 * _THREADS)]
+    try:
+        while ahead:
+            yield ahead.pop(0).result()
+            ahead += [pool.submit(measure, cell) for cell in islice(todo, 1)]
+    finally:
+        for future in ahead:
+            future.cancel()
+
+
+def _by_window(area: Area, counts: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Counts of an area's cells, a row for each of its windows."""
+    rest = iter(counts)
+    return tuple(
+        tuple(islice(rest, sum(1 for _ in cells(window, size=BLOCK)))) for window in area.windows
+    )
+
+
+def _checked(
+    total: Moments, areas: Sequence[Area], unreadable: Mapping[int, str]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each band.
+
+    Raises:
+        SceneError: there is nothing to measure.
+    """
     if total.count == 0:
+        if unreadable:
+            raise SceneError(next(iter(unreadable.values())))
         raise SceneError(
             f"{areas[0].scene.id}{' and the others' if len(areas) > 1 else ''}: no valid pixel in "
             "the training area; check nodata and masks (geofm info SCENE)"
         )
     std = np.sqrt(total.squares / total.count)
-    for band, deviation, mean in zip(bands, std, total.mean, strict=True):
+    for band, deviation, mean in zip(areas[0].scene.bands, std, total.mean, strict=True):
         # A constant band leaves rounding of the mean behind, not exactly 0.
         if deviation <= 1e-9 * max(abs(mean), 1e-6):
             raise SceneError(
                 f"band {band} is {mean:.6g} at every valid pixel of the training area; "
                 "check the file, or leave the band out"
             )
-    return BandStatistics(tuple(map(float, total.mean)), tuple(map(float, std)), tuple(valid))
+    return tuple(map(float, total.mean)), tuple(map(float, std))
