@@ -33,7 +33,8 @@ class Task:
     Attributes:
         classes: in the order of their codes, from 0.
         bands: common names a new model reads by default.
-        dates: dates a model input holds.
+        dates: dates a model input holds by default.
+        most_dates: how many it may hold; None for any number.
         masked_qa: QA classes that make a pixel invalid by default.
     """
 
@@ -41,6 +42,7 @@ class Task:
     classes: tuple[MapClass, ...]
     bands: tuple[str, ...]
     dates: int = 1
+    most_dates: int | None = 1
     masked_qa: tuple[str, ...] = ("cloud",)
 
 
@@ -58,6 +60,8 @@ BURN_SCAR = Task(
     "burn_scar",
     (MapClass("not burned", "#e4ead8"), MapClass("burn scar", "#b2182b")),
     SHARED_BANDS,
+    # After the fire alone, or before and after it.
+    most_dates=2,
     masked_qa=("cloud", "shadow", "snow", "water"),
 )
 CROPS = Task(
@@ -79,9 +83,12 @@ CROPS = Task(
     ),
     SHARED_BANDS,
     dates=3,
+    most_dates=None,
     masked_qa=("cloud", "shadow"),
 )
-TASKS = {task.name: task for task in (FLOOD, BURN_SCAR, CROPS)}
+# Whatever else one may want to map: its classes are the user's.
+CUSTOM = Task("custom", (), SHARED_BANDS, most_dates=None)
+TASKS = {task.name: task for task in (FLOOD, BURN_SCAR, CROPS, CUSTOM)}
 
 
 def find_task(name: str) -> Task:
@@ -96,6 +103,20 @@ def find_task(name: str) -> Task:
     return task
 
 
+def check_dates(task: Task, count: int) -> None:
+    """The task can be mapped from so many dates.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if task.most_dates is not None and count > task.most_dates:
+        dates = "1 date" if task.most_dates == 1 else f"1 to {task.most_dates} dates"
+        raise ConfigError(
+            f"the scenes have {count} dates, and {task.name} is mapped from {dates}; open scenes "
+            "of so many dates, or choose the task crops or custom"
+        )
+
+
 def check_classes(classes: tuple[MapClass, ...]) -> tuple[MapClass, ...]:
     """The classes, if a map of one byte a pixel can hold them.
 
@@ -103,6 +124,11 @@ def check_classes(classes: tuple[MapClass, ...]) -> tuple[MapClass, ...]:
         ConfigError: fewer than two, more than 253, or a name stands twice.
     """
     names = [c.name for c in classes]
+    if not classes:
+        raise ConfigError(
+            "no classes are named, and a custom map shows those of its user; give them in a "
+            "file of code,name,color (--legend legend.csv)"
+        )
     if not 2 <= len(classes) <= MAX_CLASSES:
         raise ConfigError(f"{len(classes)} classes; a map holds 2 to {MAX_CLASSES}")
     if len(set(names)) < len(names):

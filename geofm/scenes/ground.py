@@ -121,6 +121,15 @@ def apply(affine: Affine, x: Doubles, y: Doubles) -> tuple[Doubles, Doubles]:
     return a * x + b * y + c, d * x + e * y + f
 
 
+def outline(geobox: GeoBox, crs: str) -> tuple[Doubles, Doubles]:
+    """The grid's outline, closed: coordinates in another CRS, infinite where it has none."""
+    assert geobox.crs is not None
+    x, y = apply(geobox.affine, *_outline(geobox))
+    here = CRS.from_wkt(geobox.crs.to_wkt())
+    there = Transformer.from_crs(here, CRS.from_user_input(crs), always_xy=True)
+    return there.transform(x, y)
+
+
 def _outline(geobox: GeoBox) -> tuple[Doubles, Doubles]:
     """Columns and rows along the four sides, closed."""
     height, width = geobox.shape

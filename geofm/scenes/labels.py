@@ -1,21 +1,19 @@
-"""Polygons or rasters to class codes, on a scene's grid."""
+"""Polygons, points or rasters to class codes, on a scene's grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio.features
-import shapely
-from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geofm.errors import GridError, LabelError
-from geofm.scenes.ground import apply, crop
+from geofm.scenes.edges import without_edges
+from geofm.scenes.ground import crop
 from geofm.scenes.header import RasterFile, read_header
 from geofm.scenes.rasters import read_bands
+from geofm.scenes.shapes import Shapes, check_code, open_shapes
 from geofm.scenes.warp import blocks_under, same_grid, source_window, warp_nearest
 from geofm.scenes.window import Window
 from geofm.tasks import IGNORE, MAX_CLASSES
@@ -30,13 +28,16 @@ class Labels:
 
     Attributes:
         geobox: the scene's grid.
-        source: raster or polygons.
+        source: raster, or polygons and points.
         path: where they come from.
+        ignore_edges: pixels nearer to another class than this, or to the outline of a
+            polygon, are `IGNORE`: drawn borders are seldom right to the pixel.
     """
 
     geobox: GeoBox
-    source: "_Raster | _Polygons"
+    source: "_Raster | Shapes"
     path: str
+    ignore_edges: int = 0
 
     def read(self, window: Window | None = None) -> Codes:
         """Class codes (H, W) uint8 of a window inside the grid, `IGNORE` where unlabelled.
@@ -45,7 +46,8 @@ class Labels:
             SceneError: the file cannot be read.
         """
         height, width = self.geobox.shape
-        return self.source.read(window or Window(0, 0, height, width), self.geobox)
+        window = window or Window(0, 0, height, width)
+        return self.source.read(window, self.geobox, self.ignore_edges)
 
 
 def open_labels(
@@ -55,11 +57,13 @@ def open_labels(
     classes: Mapping[int | str, int] | None = None,
     column: str | None = None,
     background: int = IGNORE,
+    ignore_edges: int = 0,
 ) -> Labels:
-    """Open labels of a scene: a raster of codes, or polygons with a column of classes.
+    """Open labels of a scene: a raster of codes, or polygons or points with a column of classes.
 
     Rasters on another grid are warped by nearest neighbour; a polygon takes the
-    pixels whose centre it holds, a later one over an earlier.
+    pixels whose centre it holds, a later one over an earlier; a point takes the
+    pixel it lies in, over any polygon.
 
     Args:
         path: a raster, or a vector file such as a GeoPackage.
@@ -67,9 +71,10 @@ def open_labels(
         classes: codes or names in the file -> class codes; others, and a
             raster's nodata unless it is named here, become `IGNORE`. None takes
             codes 0 to 252 as they are.
-        column: of polygons, the one that holds codes or names; may be left out
+        column: of polygons or points, the one that holds codes or names; may be left out
             where there is only one.
         background: class code of pixels outside all polygons.
+        ignore_edges: as in `Labels`, pixels; points have no edges.
 
     Raises:
         LabelError: nothing fits: no overlap, no such column, no such class.
@@ -77,12 +82,21 @@ def open_labels(
         SceneError: the file cannot be opened.
     """
     text = str(path)
-    source: _Raster | _Polygons
-    if Path(text).suffix.lower() in _VECTORS:
-        source = _open_polygons(Path(text), geobox, classes, column, background)
+    if ignore_edges < 0:
+        raise LabelError(f"ignore_edges={ignore_edges}; needed pixels from 0, such as 1")
+    source: _Raster | Shapes
+    if is_vector(path):
+        source = open_shapes(
+            Path(text), geobox, classes=classes, column=column, background=background
+        )
     else:
         source = _open_raster(text, geobox, classes)
-    return Labels(geobox=geobox, source=source, path=text)
+    return Labels(geobox=geobox, source=source, path=text, ignore_edges=ignore_edges)
+
+
+def is_vector(path: str | Path) -> bool:
+    """Whether a path names polygons or points, by its ending."""
+    return Path(path).suffix.lower() in _VECTORS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +106,17 @@ class _Raster:
     file: RasterFile
     classes: Mapping[int, int] | None
 
-    def read(self, window: Window, geobox: GeoBox) -> Codes:
+    def read(self, window: Window, geobox: GeoBox, ignore_edges: int) -> Codes:
+        # What a raster leaves unlabelled, such as cloud, is no border of a class.
+        return without_edges(
+            lambda part: self._read(part, geobox),
+            window,
+            geobox,
+            width=ignore_edges,
+            outlines=False,
+        )
+
+    def _read(self, window: Window, geobox: GeoBox) -> Codes:
         if same_grid(self.file.geobox, geobox):
             return self._codes(window)
         out = np.empty((window.height, window.width), dtype=np.uint8)
@@ -117,37 +141,18 @@ class _Raster:
         numbers = stored[0]
         codes = np.full(numbers.shape, IGNORE, dtype=np.uint8)
         if self.classes is None:
-            whole = measured & (numbers >= 0) & (numbers < MAX_CLASSES)
-            whole &= numbers == np.floor(numbers)
-            codes[whole] = numbers[whole].astype(np.uint8)
+            inside = measured & (numbers >= 0) & (numbers < MAX_CLASSES)
+            codes[inside] = numbers[inside].astype(np.uint8)
+            if (codes[inside] != numbers[inside]).any():
+                between = numbers[inside][codes[inside] != numbers[inside]][0]
+                raise LabelError(
+                    f"{self.file.name} holds {between:g}, which is no class code; needed whole "
+                    "numbers; labels of shares or probabilities want a threshold first"
+                )
         else:
             for stored_code, code in self.classes.items():
                 codes[numbers == stored_code] = code
         return codes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Polygons:
-    """Shapes in the grid's pixel coordinates, so that any window burns the same pixels."""
-
-    shapes: tuple[Any, ...]
-    codes: tuple[int, ...]
-    background: int
-
-    def read(self, window: Window, geobox: GeoBox) -> Codes:  # noqa: ARG002  as `_Raster`
-        out = np.full((window.height, window.width), self.background, dtype=np.uint8)
-        frame = shapely.box(window.col, window.row, window.stop_col, window.stop_row)
-        near = shapely.intersects(np.array(self.shapes), frame)
-        burn = [
-            (shape, code)
-            for shape, code, is_near in zip(self.shapes, self.codes, near, strict=True)
-            if is_near
-        ]
-        if burn:
-            rasterio.features.rasterize(
-                burn, out=out, transform=Affine.translation(window.col, window.row)
-            )
-        return out
 
 
 def _open_raster(path: str, geobox: GeoBox, classes: Mapping[int | str, int] | None) -> _Raster:
@@ -167,99 +172,9 @@ def _open_raster(path: str, geobox: GeoBox, classes: Mapping[int | str, int] | N
 
 def _whole_codes(classes: Mapping[int | str, int], name: str) -> dict[int, int]:
     try:
-        return {int(key): _class_code(code) for key, code in classes.items()}
+        return {int(key): check_code(code) for key, code in classes.items()}
     except ValueError as error:
         raise LabelError(
             f"{name} is a raster of codes, and classes names {', '.join(map(str, classes))}; "
             "needed its numbers; give classes such as {1: 0, 2: 1}"
         ) from error
-
-
-def _class_code(code: int) -> int:
-    if code != IGNORE and not 0 <= code < MAX_CLASSES:
-        raise LabelError(
-            f"class code {code} is out of range; needed 0 to {MAX_CLASSES - 1}, or {IGNORE} to "
-            "ignore; number the classes from 0"
-        )
-    return int(code)
-
-
-def _open_polygons(
-    path: Path,
-    geobox: GeoBox,
-    classes: Mapping[int | str, int] | None,
-    column: str | None,
-    background: int,
-) -> _Polygons:
-    import geopandas
-
-    if not path.exists():
-        raise LabelError(f"{path} does not exist; needed labels; check the path")
-    try:
-        reader = geopandas.read_parquet if "parquet" in path.suffix.lower() else geopandas.read_file
-        frame = reader(path)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise LabelError(f"{path} cannot be read as polygons ({reason}); check the file") from error
-    if frame.crs is None or geobox.crs is None:
-        missing = path if frame.crs is None else "the scene"
-        raise GridError(f"{missing} has no CRS; needed one to place the polygons; give it its CRS")
-    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].to_crs(geobox.crs.to_wkt())
-    shapes = shapely.transform(
-        frame.geometry.to_numpy(),
-        lambda points: np.column_stack(apply(~geobox.affine, *points.T)),
-    )
-    height, width = geobox.shape
-    if not shapely.intersects(shapes, shapely.box(0, 0, width, height)).any():
-        raise LabelError(
-            f"{path} has no polygon on the scene; needed labels of the same place; check the pair"
-        )
-    values = list(frame[_class_column(path, frame, column)])
-    codes = _polygon_codes(path, values, classes)
-    kept = [at for at, code in enumerate(codes) if code is not None]
-    return _Polygons(
-        shapes=tuple(shapes[at] for at in kept),
-        codes=tuple(code for code in codes if code is not None),
-        background=_class_code(background),
-    )
-
-
-def _class_column(path: Path, frame: Any, column: str | None) -> str:
-    columns = [str(name) for name in frame.columns if name != frame.geometry.name]
-    if column is None and len(columns) == 1:
-        return columns[0]
-    if column not in columns:
-        found = f"has no column {column!r}" if column else f"has {len(columns)} columns"
-        raise LabelError(
-            f"{path} {found}; needed the one that holds the classes; give column= "
-            f"({', '.join(columns)})"
-        )
-    return column
-
-
-def _polygon_codes(
-    path: Path, values: Sequence[Any], classes: Mapping[int | str, int] | None
-) -> list[int | None]:
-    """A class code for each value; None for what is left unlabelled."""
-    if classes is None:
-        try:
-            return [_class_code(int(value)) for value in values]
-        except ValueError as error:
-            raise LabelError(
-                f"{path} holds class names such as {values[0]!r}; needed their codes; give "
-                "classes={name: code}"
-            ) from error
-    by_text = {str(key): _class_code(code) for key, code in classes.items()}
-    codes = [by_text.get(_text(value)) for value in values]
-    if all(code is None for code in codes):
-        held = ", ".join(sorted({_text(value) for value in values})[:8])
-        raise LabelError(
-            f"{path} has none of the classes {', '.join(by_text)}; it holds {held}; "
-            "name those in classes="
-        )
-    return codes
-
-
-def _text(value: Any) -> str:
-    """A code read as float (a column with gaps) is the same code."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

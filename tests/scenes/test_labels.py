@@ -210,7 +210,7 @@ class TestPolygons:
 
     def test_polygons_elsewhere_or_without_a_place(self, fields, tmp_path):
         far = GeoBox(GRID.shape, Affine(10, 0, 700_000, 0, -10, 5_900_000), "EPSG:32633")
-        with pytest.raises(LabelError, match="has no polygon on the scene"):
+        with pytest.raises(LabelError, match="has no polygon or point on the scene"):
             open_labels(fields, far, column="code")
         with pytest.raises(GridError, match="the scene has no CRS; needed one to place the pol"):
             open_labels(fields, GeoBox((4, 4), Affine.identity(), None), column="code")
@@ -234,3 +234,104 @@ def test_real_labels(shared_data):
     burnt = open_labels(wales / "training_roi.tif", scene.geobox).read()
     assert set(np.unique(burnt)) <= {1, 2, 3, 4, 255}
     assert "geometry" in columns
+
+
+class TestPointsAndEdges:
+    @pytest.fixture
+    def points(self, tmp_path):
+        """One in the middle of pixel (3, 5), one on the corner of (7, 9), one far away."""
+        frame = geopandas.GeoDataFrame(
+            {"kind": ["corn", "wheat", "corn"]},
+            geometry=[
+                Point(500_055, 5_899_965),
+                Point(500_090, 5_899_930),
+                Point(700_000, 5_900_000),
+            ],
+            crs="EPSG:32633",
+        )
+        path = tmp_path / "points.geojson"
+        frame.to_crs("EPSG:4326").to_file(path)
+        return path
+
+    @pytest.mark.parametrize("ignore_edges", [0, 2])
+    def test_points_take_the_pixel_they_lie_in(self, points, ignore_edges):
+        classes = {"corn": 0, "wheat": 1}
+        labels = open_labels(points, GRID, classes=classes, ignore_edges=ignore_edges)
+        read = labels.read()
+        assert read[3, 5] == 0
+        assert np.count_nonzero(read != 255) == 2
+        # A corner belongs to one of the four pixels; coordinates in degrees round.
+        assert (read[6:8, 8:10] == 1).sum() == 1
+
+    @pytest.mark.parametrize("name", ["p.parquet", "p.shp", "p.gpkg", "p.geojson"])
+    def test_files_of_every_kind_give_the_same(self, points, tmp_path, name):
+        frame = geopandas.read_file(points).to_crs("EPSG:3857")
+        frame = frame.to_crs("EPSG:4326") if name.endswith("json") else frame
+        write = frame.to_parquet if name.endswith("parquet") else frame.to_file
+        write(tmp_path / name)
+        classes = {"corn": 0, "wheat": 1}
+        read = open_labels(tmp_path / name, GRID, classes=classes, column="kind").read()
+        assert read[3, 5] == 0
+        assert np.count_nonzero(read != 255) == 2
+
+    def test_no_edge_is_nearer_than_asked(self, tmp_path, codes):
+        codes = codes.repeat(5, axis=0)[:60].repeat(5, axis=1)[:, :80]
+        codes[20:23, 30:33] = 200  # declared as nodata: no border of a class
+        path = write(tmp_path / "l.tif", codes, nodata=200)
+        got = open_labels(path, GRID, ignore_edges=1).read()
+        expected = codes.copy()
+        for row, col in np.ndindex(codes.shape):
+            near = codes[max(row - 1, 0) : row + 2, max(col - 1, 0) : col + 2]
+            if codes[row, col] == 200 or len(set(near[near != 200])) > 1:
+                expected[row, col] = 255
+        np.testing.assert_array_equal(got, expected)
+
+    @settings(max_examples=20, deadline=None)
+    @given(row=st.integers(0, 59), col=st.integers(0, 79), edge=st.integers(0, 90), data=st.data())
+    def test_any_window_holds_the_same_without_edges(self, row, col, edge, data, tmp_path_factory):
+        path = tmp_path_factory.mktemp("e") / "fields.gpkg"
+        shapes = [box(500_100, 5_899_700, 500_390, 5_899_900), Point(500_600, 5_899_700).buffer(83)]
+        frame = geopandas.GeoDataFrame({"code": [0, 1]}, geometry=shapes, crs="EPSG:32633")
+        frame.to_file(path)
+        labels = open_labels(path, GRID, ignore_edges=edge)
+        window = Window(
+            row, col, data.draw(st.integers(1, 60 - row)), data.draw(st.integers(1, 80 - col))
+        )
+        np.testing.assert_array_equal(labels.read(window), labels.read()[window.slices])
+
+    def test_outlines_of_polygons_are_edges(self, fields):
+        classes = {"corn": 0}
+        whole = open_labels(fields, GRID, classes=classes, column="kind").read() == 0
+        inner = open_labels(fields, GRID, classes=classes, column="kind", ignore_edges=3).read()
+        assert whole.sum() == 400
+        assert ((inner == 0) == np.pad(np.ones((14, 14), bool), ((13, 33), (13, 53)))).all()
+
+    def test_a_thousand_shapes_far_away_change_nothing(self, points, tmp_path):
+        frame = geopandas.read_file(points)
+        far = geopandas.GeoDataFrame(
+            {"kind": ["corn"] * 1500},
+            geometry=[Point(-60 + n / 100, -10) for n in range(1500)],
+            crs="EPSG:4326",
+        )
+        import pandas
+
+        pandas.concat([far, frame]).to_file(tmp_path / "many.gpkg")
+        classes = {"corn": 0, "wheat": 1}
+        np.testing.assert_array_equal(
+            open_labels(tmp_path / "many.gpkg", GRID, classes=classes).read(),
+            open_labels(points, GRID, classes=classes).read(),
+        )
+
+    def test_what_is_no_label_is_said(self, tmp_path):
+        shares = write(tmp_path / "shares.tif", np.full(GRID.shape, 0.5, np.float32))
+        with pytest.raises(LabelError, match=r"holds 0.5, which is no class code; needed whole"):
+            open_labels(shares, GRID).read()
+        nothing = write(tmp_path / "nan.tif", np.full(GRID.shape, np.nan, np.float32))
+        assert (open_labels(nothing, GRID).read() == 255).all()
+        shapes = [box(500_100, 5_899_700, 500_300, 5_899_900)] * 2
+        frame = geopandas.GeoDataFrame({"code": [1.0, None]}, geometry=shapes, crs="EPSG:32633")
+        frame.to_file(tmp_path / "gap.gpkg")
+        with pytest.raises(LabelError, match="1 of 2 shapes have no class in column code"):
+            open_labels(tmp_path / "gap.gpkg", GRID)
+        with pytest.raises(LabelError, match="ignore_edges=-1; needed pixels from 0"):
+            open_labels(shares, GRID, ignore_edges=-1)
