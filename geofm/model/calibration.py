@@ -1,4 +1,4 @@
-"""Calibration: how far a model's probabilities are to be trusted, and below which it says nothing."""
+"""Calibration: how far probabilities hold, and below which a model names no class."""
 
 from dataclasses import dataclass
 
