@@ -133,11 +133,11 @@ class TileDataset(Dataset[Sample]):
         if not 0 <= index < self.length:
             raise IndexError(index)
         if self.enough is None:
-            return self._read(self.draw(index), index)
+            return self.read(self.draw(index), index)
         last: Sample | SceneError | None = None
         for draw in islice(self.draws(index), ATTEMPTS):
             try:
-                last = self._read(draw, index)
+                last = self.read(draw, index)
             except SceneError as error:
                 self.unreadable[self.areas[draw.area].scene.id] = str(error)
                 last = last or error
@@ -172,7 +172,8 @@ class TileDataset(Dataset[Sample]):
             return tuple(range(count))
         return tuple(sorted(random.choice(count, self.dates, replace=False).tolist()))
 
-    def _read(self, draw: "Draw", index: int) -> Sample:
+    def read(self, draw: "Draw", index: int) -> Sample:
+        """The sample that a draw says, under this number."""
         scene, dates = self.areas[draw.area].scene, list(draw.dates)
         height, width, size = draw.window.height, draw.window.width, self.size
         padded = height < size or width < size
