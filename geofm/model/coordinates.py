@@ -16,7 +16,7 @@ CoordinateKind = Literal["time", "location"]
 
 
 class Coordinates(NamedTuple):
-    """When and where the images of a batch were taken; what is None is left out.
+    """When and where the images of a batch were taken; what is None or NaN is left out.
 
     Attributes:
         when: (B, T, 2) float; year, and day of the year from 0.
@@ -37,10 +37,12 @@ class CoordinateCode(nn.Module):
         self.scale = nn.Parameter(torch.full((1,), 0.1))
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """(..., 2) to (..., embed_dim), computed in the dtype of ``pairs``."""
+        """(..., 2) to (..., embed_dim), computed in the dtype of ``pairs``; 0 where one is NaN."""
+        unknown = pairs.isnan().any(dim=-1, keepdim=True)
+        pairs = pairs.masked_fill(unknown, 0.0)
         first = self.embed_dim // 2
         codes = [_sines(pairs[..., 0], first), _sines(pairs[..., 1], self.embed_dim - first)]
-        return self.scale * torch.cat(codes, dim=-1)
+        return (self.scale * torch.cat(codes, dim=-1)).masked_fill(unknown, 0.0)
 
 
 def add_coordinates(

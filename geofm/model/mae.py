@@ -6,7 +6,7 @@ not measured is never rebuilt, whatever number stands in its place.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -26,6 +26,8 @@ class MaeConfig:
         mask_ratio: share of tokens hidden.
         decoder_dim: width of a decoder token; a multiple of 16 and of ``decoder_heads``.
         norm_pix_loss: rebuild each patch less its mean, over its deviation.
+        masking: ``"random"`` hides each token by itself, ``"tube"`` the same places
+            on all dates, which cannot be copied from another date.
 
     Raises:
         ModelError: numbers out of range.
@@ -36,6 +38,7 @@ class MaeConfig:
     decoder_depth: int = 8
     decoder_heads: int = 16
     norm_pix_loss: bool = False
+    masking: Literal["random", "tube"] = "random"
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_ratio < 1:
@@ -196,8 +199,8 @@ class MaskedAutoencoder(nn.Module):
 
         Args:
             valid: (B, T, H, W) bool.
-            noise: (B, N) from 0 to below 1; the lowest stay visible. Drawn
-                from ``generator`` where None.
+            noise: (B, N) from 0 to below 1; the lowest stay visible (of tubes, those on
+                the first date). Drawn from ``generator`` where None.
             hidden: (B, N) bool, the tokens to hide, as many in every sample;
                 instead of ``noise`` and the config's share.
 
@@ -213,29 +216,43 @@ class MaskedAutoencoder(nn.Module):
             visible, hidden = choose_visible(noise, measured, mask_ratio=self.config.mask_ratio)
         return Hiding(visible, hidden, (measured & hidden.unsqueeze(-1)).sum())
 
+    def choose(self, noise: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+        """Which tokens to see and which to rebuild: `choose_visible`, as configured."""
+        shape = self.encoder.config
+        tubes = shape.dates // shape.tubelet if self.config.masking == "tube" else 1
+        return choose_visible(noise, measured, mask_ratio=self.config.mask_ratio, tubes=tubes)
+
     def _patches(self, x: Tensor) -> Tensor:
         config = self.encoder.config
         return patchify(x, patch_size=config.patch_size, tubelet=config.tubelet)
 
 
-def choose_visible(noise: Tensor, measured: Tensor, *, mask_ratio: float) -> tuple[Tensor, Tensor]:
+def choose_visible(
+    noise: Tensor, measured: Tensor, *, mask_ratio: float, tubes: int = 1
+) -> tuple[Tensor, Tensor]:
     """Choose the tokens to see and those to rebuild.
 
-    As many tokens stay visible in every sample. A patch without any valid pixel
-    is seen only when its sample has too few others, and is never rebuilt.
+    As many tokens stay visible in every sample. A patch without any valid pixel is
+    neither seen nor rebuilt: a sample with too few others has nothing to rebuild, so
+    that no weight learns from it.
 
     Args:
         noise: (B, N), from 0 to below 1.
         measured: (B, N, pixels) bool.
+        tubes: dates of the grid of tokens, where a place is seen on all of them or none.
 
     Returns:
         Places of visible tokens (B, n) int64, and the tokens to rebuild (B, N) bool.
     """
     empty = ~measured.any(dim=-1)
+    lacking = empty.reshape(len(empty), tubes, -1).any(dim=1)
+    places = lacking.shape[1]
     # Prithvi's rounding: 0.9 of 20 tokens leaves 1, since 1 - 0.9 is a little below 0.1.
-    count = int(noise.shape[1] * (1 - mask_ratio))
-    visible = torch.argsort(noise + empty, dim=1, stable=True)[:, :count]
-    return visible, (~empty).scatter(1, visible, False)
+    count = int(places * (1 - mask_ratio))
+    chosen = torch.argsort(noise[:, :places] + lacking, dim=1, stable=True)[:, :count]
+    visible = torch.cat([chosen + date * places for date in range(tubes)], dim=1)
+    enough = (~lacking).sum(dim=1, keepdim=True) >= count
+    return visible, (~empty & enough).scatter(1, visible, False)
 
 
 def _given(hidden: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:

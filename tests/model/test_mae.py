@@ -58,7 +58,7 @@ def test_no_valid_pixel_gives_no_loss_and_finite_gradients(norm_pix_loss: bool) 
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_empty_patches_are_never_rebuilt_and_seen_only_in_need(
+def test_empty_patches_are_neither_seen_nor_rebuilt(
     batch: int, tokens: int, mask_ratio: float, empty: float, seed: int
 ) -> None:
     draw = torch.Generator().manual_seed(seed)
@@ -71,9 +71,52 @@ def test_empty_patches_are_never_rebuilt_and_seen_only_in_need(
         full = {i for i in range(tokens) if measured[sample, i]}
         rebuilt = {i for i in range(tokens) if hidden[sample, i]}
         assert len(seen) == visible.shape[1]
+        if len(full) < len(seen):
+            assert not rebuilt
+            continue
+        assert seen <= full
         assert rebuilt == full - seen
-        assert seen <= full or full <= seen
-        assert all(noise[sample, i] <= noise[sample, j] for i in seen & full for j in rebuilt)
+        assert all(noise[sample, i] <= noise[sample, j] for i in seen for j in rebuilt)
+
+
+@given(
+    dates=st.integers(1, 4),
+    places=st.integers(2, 20),
+    mask_ratio=st.floats(0.05, 0.95),
+    empty=st.floats(0, 0.6),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_tube_is_hidden_on_all_dates_or_on_none(
+    dates: int, places: int, mask_ratio: float, empty: float, seed: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    measured = torch.rand(1, dates * places, 1, generator=draw) >= empty
+    noise = torch.rand(1, dates * places, generator=draw)
+    visible, hidden = choose_visible(noise, measured, mask_ratio=mask_ratio, tubes=dates)
+    seen = torch.zeros(dates * places, dtype=torch.bool)
+    seen[visible[0]] = True
+    seen, rebuilt = seen.reshape(dates, places), hidden[0].reshape(dates, places)
+    full = measured[0, :, 0].reshape(dates, places)
+    assert seen.eq(seen[0]).all()
+    assert seen[0].sum() == int(places * (1 - mask_ratio))
+    if full.all(0).sum() < seen[0].sum():
+        assert not rebuilt.any()
+    else:
+        assert full[seen].all()
+        assert rebuilt.equal(full & ~seen)
+
+
+@pytest.mark.parametrize("masking", ["random", "tube"])
+def test_a_sample_that_lacks_patches_to_see_teaches_nothing(masking: str) -> None:
+    mae = small_mae(masking=masking)
+    x, noise = torch.randn(2, 2, 2, 16, 16), torch.rand(2, 32)
+    valid = torch.ones(2, 2, 16, 16, dtype=torch.bool)
+    alone = gradients(mae, x[:1], valid[:1], noise[:1])
+    valid[1] = False
+    valid[1, :, :4, :8] = True  # two of sixteen places; four are to be seen
+    both = gradients(mae, x, valid, noise)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(alone, both, strict=True))
 
 
 def test_noise_follows_its_generator() -> None:
