@@ -26,7 +26,7 @@ from geofm.model.folder import (
 )
 from geofm.model.prithvi import Adaptation, load_prithvi
 from geofm.model.timm_vit import load_timm
-from geofm.pairing import open_pairs
+from geofm.pairing.open import open_catalog, open_pairs
 from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.infer import Precision
 from geofm.predict.mapping import MapArrays, MapReport, map_in_memory, map_to_file
@@ -59,6 +59,7 @@ __all__ = [
     "load_encoder",
     "load_model",
     "map_scene",
+    "open_catalog",
     "open_labels",
     "open_pairs",
     "open_scene",

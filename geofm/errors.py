@@ -34,6 +34,10 @@ class LabelError(GeofmError):
     """Labels are absent, unknown or do not fit their scene."""
 
 
+class ElsewhereError(LabelError):
+    """Labels lie elsewhere than their scene."""
+
+
 class SplitError(GeofmError):
     """Training and test areas leak into each other, or one is empty."""
 

@@ -25,7 +25,7 @@ def find_products(paths: Sequence[str]) -> list[Product]:
     files: dict[str, list[str]] = {}
     others: list[str] = []
     for path in (part for whole in paths for part in _parts(whole)):
-        product = _product_of(path)
+        product = product_of(path)
         if product:
             files.setdefault(product, []).append(path)
         else:
@@ -40,11 +40,11 @@ def find_products(paths: Sequence[str]) -> list[Product]:
 
 def is_product(path: str) -> bool:
     """Whether a path is a product, a folder of products, or a file of one."""
-    return any(_product_of(part) for part in _parts(path))
+    return any(product_of(part) for part in _parts(path))
 
 
-def _product_of(path: str) -> str | None:
-    """What names the product that a path is, or is a part of."""
+def product_of(path: str) -> str | None:
+    """What names the product that a path is, or is a part of; None where it is no product's."""
     return find_safe(path) or find_tile(path) or hls_granule(path) or landsat_product(path)
 
 
@@ -65,7 +65,7 @@ def _parts(path: str) -> Iterator[str]:
         yield path
     elif folder.is_dir():
         inside = [part for part in sorted(folder.iterdir()) if not part.name.startswith(".")]
-        known = [part for part in inside if _product_of(str(part))]
+        known = [part for part in inside if product_of(str(part))]
         nested = [part for part in inside if part.is_dir() and any(map(_known, part.iterdir()))]
         deeper = [path for part in nested for path in _parts(str(part))]
         yield from map(str, known or deeper or [path])
@@ -76,4 +76,4 @@ def _parts(path: str) -> Iterator[str]:
 
 
 def _known(path: Path) -> bool:
-    return _product_of(str(path)) is not None
+    return product_of(str(path)) is not None

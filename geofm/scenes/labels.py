@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from geofm.errors import GridError, LabelError
+from geofm.errors import ElsewhereError, GridError, LabelError
 from geofm.scenes.edges import without_edges
 from geofm.scenes.ground import crop
 from geofm.scenes.header import RasterFile, read_header
@@ -163,7 +163,7 @@ def _open_raster(path: str, geobox: GeoBox, classes: Mapping[int | str, int] | N
         except GridError as error:
             raise GridError(f"{file.name}: {error}") from error
         if overlap is None or file.geobox.crs is None:
-            raise LabelError(
+            raise ElsewhereError(
                 f"{file.name} ({file.geobox.height} x {file.geobox.width} px) does not overlap "
                 "the scene; needed labels of the same place; check the pair"
             )

@@ -13,7 +13,7 @@ import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geofm.errors import GridError, LabelError
+from geofm.errors import ElsewhereError, GridError, LabelError
 from geofm.scenes.edges import without_edges
 from geofm.scenes.ground import apply, outline
 from geofm.scenes.window import Window
@@ -89,7 +89,7 @@ def open_shapes(
     height, width = geobox.shape
     touching = shapely.intersects(shapes, shapely.box(0, 0, width, height))
     if not touching.any():
-        raise LabelError(
+        raise ElsewhereError(
             f"{path} has no polygon or point on the scene; needed labels of the same place; check "
             "the pair"
         )
