@@ -1,5 +1,6 @@
 """How to train: plain frozen settings with checked ranges. Imports nothing heavy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,6 +18,7 @@ class EncoderShape:
         depth: blocks.
         num_heads: attention heads of a block.
         tubelet: dates of a token; divides the dates of a sample.
+        coordinates: what it can be told of an image: ``"time"``, ``"location"``, or both.
 
     Raises:
         ConfigError: a value is out of range.
@@ -28,10 +30,14 @@ class EncoderShape:
     depth: int = 6
     num_heads: int = 6
     tubelet: int = 1
+    coordinates: tuple[Literal["time", "location"], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "tubelet"):
             _check(name, getattr(self, name), low=1)
+        for name in self.coordinates:
+            if name not in ("time", "location"):
+                raise ConfigError(f"coordinates hold {name!r}; needed time, location, or both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,17 @@ class TrainingConfig:
             then it falls to 0 along a cosine.
         clip: largest norm of the gradient; 0 for no clipping.
         seed: of weights, samples and hidden patches.
+        ema: share that a moving average of the weights keeps of itself at each step,
+            such as 0.999; the average is what is scored and returned. 0 for none.
+        precision: ``"fp32"``, ``"bf16"``, or ``"auto"``: bf16 on GPUs and CPUs that
+            multiply it natively. Weights and losses are float32 either way.
+        compile: ``"yes"``, ``"no"``, or ``"auto"``: on a GPU, where the training is
+            long enough for it.
+        recompute: compute parts of the forward pass twice, for a fraction of the memory.
+        devices: processes, each with its device, on this machine; ``"auto"`` for every GPU.
+        num_nodes: machines, as torchrun or SLURM has started them.
+        strategy: ``"ddp"`` (a copy of the weights a device), ``"fsdp"`` (spread over
+            them), or ``"auto"``: the first, where there are several.
 
     Raises:
         ConfigError: a value is out of range.
@@ -63,6 +80,13 @@ class TrainingConfig:
     warmup: float = 0.1
     clip: float = 1.0
     seed: int = 0
+    ema: float = 0.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["auto", "yes", "no"] = "auto"
+    recompute: bool = False
+    devices: int | Literal["auto"] = 1
+    num_nodes: int = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
 
     def __post_init__(self) -> None:
         _check("steps", self.steps, low=1)
@@ -78,6 +102,17 @@ class TrainingConfig:
         _check("warmup", self.warmup, low=0, high=1)
         _check("clip", self.clip, low=0)
         _check("seed", self.seed, low=0)
+        _check("ema", self.ema, low=0, high=0.999999)
+        _check_choice("precision", self.precision, ("auto", "fp32", "bf16"))
+        _check_choice("compile", self.compile, ("auto", "yes", "no"))
+        _check_choice("strategy", self.strategy, ("auto", "ddp", "fsdp"))
+        if self.devices != "auto":
+            _check("devices", self.devices, low=1)
+        _check("num_nodes", self.num_nodes, low=1)
+
+
+HOW_IT_RUNS = frozenset(("accumulate", "compile", "recompute", "devices", "num_nodes", "strategy"))
+"""Settings that the curve does not follow from, but for rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,27 +120,52 @@ class PretrainConfig(TrainingConfig):
     """Masked autoencoding of an encoder.
 
     Attributes:
-        encoder: its size.
+        encoder: its size, where training does not go on from another.
+        encoder_rate: learning rate of an encoder that training goes on from, as a
+            share of ``learning_rate``.
+        dates: of a sample, drawn from scenes that have more; scenes with fewer are left
+            out. 0 for as many as the scenes have.
+        any_resolution: scenes of different ground resolutions go together; the encoder's
+            is their median.
+        masked_qa: quality classes that set a pixel aside, in scenes that tell them.
         mask_ratio: share of the patches that are hidden.
+        masking: ``"random"`` hides each patch by itself, ``"tube"`` the same places on
+            all dates.
+        coordinate_dropout: share of the samples that are not told their time, and of
+            those that are not told their location.
         decoder_dim, decoder_depth, decoder_heads: size of the decoder, which is
             thrown away afterwards.
         norm_pix_loss: rebuild each patch after taking out its own mean and
             standard deviation (He et al. 2022).
+        most_skipped: share of the scenes that may be left out because they cannot be used.
     """
 
     encoder: EncoderShape = field(default_factory=EncoderShape)
+    encoder_rate: float = 0.1
+    dates: int = 0
+    any_resolution: bool = False
+    masked_qa: tuple[str, ...] = ("cloud", "cirrus")
     mask_ratio: float = 0.75
+    masking: Literal["random", "tube"] = "random"
+    coordinate_dropout: float = 0.1
     decoder_dim: int = 96
     decoder_depth: int = 2
     decoder_heads: int = 6
     norm_pix_loss: bool = False
+    most_skipped: float = 0.1
 
     def __post_init__(self) -> None:
         # Zero-argument super() does not see through slots=True.
         TrainingConfig.__post_init__(self)
+        _check("encoder_rate", self.encoder_rate, low=0, high=1)
+        _check("dates", self.dates, low=0)
         _check("mask_ratio", self.mask_ratio, low=0.01, high=0.99)
+        _check("coordinate_dropout", self.coordinate_dropout, low=0, high=1)
+        _check("most_skipped", self.most_skipped, low=0, high=1)
         for name in ("decoder_dim", "decoder_depth", "decoder_heads"):
             _check(name, getattr(self, name), low=1)
+        if self.masking not in ("random", "tube"):
+            raise ConfigError(f"masking is {self.masking!r}; needed random or tube")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +180,22 @@ class FinetuneConfig(TrainingConfig):
             last one, or the ends of four quarters for ``unet`` and ``upernet``.
         encoder_rate: learning rate of a pretrained encoder, as a share of
             ``learning_rate``; 0 freezes it.
+        layer_decay: each block's rate, as a share of that of the block above it:
+            what lies low was learnt from more than these labels. 1 for all alike.
+        lora: rank of a change beside each weight matrix of the blocks, which alone
+            learns, at ``encoder_rate``, and is merged in at the end; 0 for none.
+        loss: ``"ce"`` (cross-entropy), ``"focal"``, ``"dice"`` or ``"ce+dice"``.
+        class_weights: ``"balanced"`` weighs classes by the root of their rarity
+            among all labelled pixels, ``"none"`` all alike. Windows are drawn
+            by the root of rarity in any case.
         image_size: side of a training sample, pixels; 0 for the encoder's own.
-        light: reflectance of a sample varies by ``exp`` of up to this, up or
-            down, so that thin shadow and haze change the map less; 0 for none.
+        light: reflectance of a sample, all its dates and bands together, varies by
+            ``exp`` of up to this, up or down, so that thin shadow and haze change
+            the map less; 0 for none.
+        val_every: steps between two scores of the validation areas; 0 for a
+            twentieth of all.
+        patience: scores without a better one after which training stops; 0 for
+            never. The best weights are kept in any case.
         scratch: size of the encoder, where none is given.
     """
 
@@ -131,24 +204,45 @@ class FinetuneConfig(TrainingConfig):
     channels: int = 64
     depths: tuple[int, ...] = ()
     encoder_rate: float = 1.0
+    layer_decay: float = 1.0
+    lora: int = 0
+    loss: Literal["ce", "focal", "dice", "ce+dice"] = "ce"
+    class_weights: Literal["none", "balanced"] = "none"
     image_size: int = 0
     light: float = 0.0
+    val_every: int = 0
+    patience: int = 10
     scratch: EncoderShape = field(default_factory=EncoderShape)
 
     def __post_init__(self) -> None:
         TrainingConfig.__post_init__(self)
-        if self.head not in ("fcn", "linear", "unet", "upernet"):
-            raise ConfigError(f"head is {self.head!r}; needed fcn, linear, unet or upernet")
+        _check_word("head", self.head, ("fcn", "linear", "unet", "upernet"))
+        _check_word("loss", self.loss, ("ce", "focal", "dice", "ce+dice"))
+        _check_word("class_weights", self.class_weights, ("none", "balanced"))
         if self.head == "upernet" and self.batch_size < 2:
             raise ConfigError(
                 "batch_size is 1; upernet learns from averages over whole windows and needed 2"
             )
         _check("channels", self.channels, low=1)
         _check("encoder_rate", self.encoder_rate, low=0, high=1)
+        _check("layer_decay", self.layer_decay, low=0.01, high=1)
+        _check("lora", self.lora, low=0)
+        if self.lora and not self.encoder_rate:
+            raise ConfigError(
+                f"encoder_rate is 0 and lora {self.lora}; lora learns at encoder_rate and needed "
+                "one above 0, or leave lora out"
+            )
         _check("image_size", self.image_size, low=0)
         _check("light", self.light, low=0, high=2)
+        _check("val_every", self.val_every, low=0)
+        _check("patience", self.patience, low=0)
         for depth in self.depths:
             _check("depths", depth, low=0)
+
+
+def _check_word(name: str, word: str, known: Sequence[str]) -> None:
+    if word not in known:
+        raise ConfigError(f"{name} is {word!r}; needed {', '.join(known[:-1])} or {known[-1]}")
 
 
 def _check(name: str, value: float, *, low: float, high: float = float("inf")) -> None:
@@ -156,3 +250,8 @@ def _check(name: str, value: float, *, low: float, high: float = float("inf")) -
     if not low <= value <= high or value == float("inf"):
         needed = f"{low:g} or more" if high == float("inf") else f"{low:g} to {high:g}"
         raise ConfigError(f"{name} is {value}; needed {needed}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name} is {value!r}; needed {', '.join(choices[:-1])} or {choices[-1]}")

@@ -1,0 +1,358 @@
+"""Many scenes at once: a folder, a list or a catalogue of them -> scenes, and what was left out.
+
+What cannot be opened is left out by name, as long as it is a small share: one damaged
+file in a hundred must not cost a day, and a folder of the wrong files must not pass.
+"""
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from geofm.errors import GeofmError, SceneError
+from geofm.scenes.arrayfiles import is_array_file
+from geofm.scenes.discover import is_product, product_of
+from geofm.scenes.handles import is_remote, plain_name
+from geofm.scenes.open import open_scene
+from geofm.scenes.reader import Scene
+
+RASTERS = {".tif", ".tiff", ".vrt", ".jp2", ".nc", ".zarr"}
+CATALOGUES = {".csv", ".parquet", ".geoparquet", ".pq"}
+LISTS = {".txt", ".lst"}
+_THREADS = min(os.cpu_count() or 1, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A scene that was left out, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What `open_scenes` found.
+
+    Attributes:
+        scenes: in the order of their names, or of the list.
+        skipped: what could not be opened.
+        licences: of the pixels, as far as a catalogue states them.
+    """
+
+    scenes: tuple[Scene, ...]
+    skipped: tuple[Skipped, ...] = ()
+    licences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One scene to open.
+
+    Attributes:
+        paths: of its files or products, its dates.
+        said: what the catalogue says of it, as the arguments of `open_scene`.
+        place: entries of one place are dates of one scene; "" stands alone.
+        licence: of its pixels, or "".
+    """
+
+    paths: tuple[str, ...]
+    said: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
+    licence: str = ""
+
+    @property
+    def name(self) -> str:
+        return plain_name(self.paths[0])
+
+
+def open_scenes(
+    source: str | Path | Sequence[str | Path],
+    *,
+    series: bool = False,
+    most_skipped: float = 0.1,
+    progress: Callable[[float], None] | None = None,
+    **reading: Any,
+) -> Opened:
+    """Open many scenes.
+
+    Args:
+        source: one of these, or a list of them:
+            a folder, searched with all folders in it: each raster and each product of an
+            agency is a scene;
+            a list (``.txt``): a path a line, from the list's own folder; the dates of one
+            scene on one line with tabs between them;
+            a catalogue (``.csv``, ``.parquet``): a row a scene, its file in the column ``path``;
+            columns such as ``bands``, ``dates``, ``level``, ``sensor``, ``scale``, ``quality``
+            stand for the arguments of `open_scene` (several values with ``;`` between them),
+            ``place`` joins rows as dates of one scene, ``licence`` is kept;
+            a scene, as `open_scene` takes it.
+        series: scenes of one grid are dates of one scene.
+        most_skipped: the share of scenes that may be left out, 0 to 1.
+        progress: is told the share done, 0 to 1.
+        reading: of all scenes, as `open_scene`; what a catalogue says of one goes before.
+
+    Raises:
+        SceneError: nothing is found, or too much of it cannot be opened.
+    """
+    entries = list(find_entries([source] if isinstance(source, str | Path) else source))
+    if not entries:
+        kinds = ", ".join(sorted(RASTERS))
+        raise SceneError(
+            f"{plain_name(str(source))} holds no scene; needed rasters ({kinds}) or products"
+        )
+    scenes: list[Scene] = []
+    opened: list[Entry] = []
+    skipped: list[Skipped] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for done, (entry, scene) in enumerate(
+            zip(entries, pool.map(lambda one: _try(one, reading), entries), strict=True), 1
+        ):
+            if isinstance(scene, Scene):
+                scenes.append(scene)
+                opened.append(entry)
+            else:
+                skipped.append(Skipped(entry.name, str(scene)))
+            if progress:
+                progress(done / len(entries))
+    check_skipped(skipped, len(entries), most=most_skipped)
+    if series:
+        scenes = _as_series(opened, scenes, reading)
+    licences = sorted({entry.licence for entry in opened if entry.licence})
+    return Opened(tuple(scenes), tuple(skipped), tuple(licences))
+
+
+def check_skipped(skipped: Sequence[Skipped], count: int, *, most: float) -> None:
+    """What is left out of ``count`` scenes is a share that may be.
+
+    Raises:
+        SceneError: it is more, or all.
+    """
+    if skipped and (len(skipped) == count or len(skipped) > most * count):
+        first = "; ".join(map(str, skipped[:3]))
+        if count == 1:
+            raise SceneError(first)
+        raise SceneError(
+            f"{len(skipped)} of {count} scenes cannot be used, and at most {most:.0%} may be "
+            f"left out: {first}{'; ...' if len(skipped) > 3 else ''}; mend them, name only the "
+            "others, or allow more"
+        )
+
+
+def find_entries(sources: Iterable[str | Path]) -> Iterator[Entry]:
+    """The scenes that folders, lists and catalogues name; nothing is opened.
+
+    Raises:
+        SceneError: a list or a catalogue cannot be read.
+    """
+    for source in sources:
+        path = Path(source)
+        if is_remote(str(source)):
+            yield Entry((str(source),))
+        elif path.suffix.lower() in LISTS and path.is_file():
+            yield from _joined(_in_list(path))
+        elif path.suffix.lower() in CATALOGUES and path.is_file():
+            yield from _joined(_in_catalogue(path))
+        elif path.is_dir() and not is_array_file(str(path)) and product_of(str(path)) is None:
+            yield from _in_folder(path)
+        else:
+            yield Entry((str(source),))
+
+
+def _in_folder(folder: Path) -> Iterator[Entry]:
+    """Rasters and products in a folder and all those in it, by name."""
+    inside = sorted(part for part in folder.iterdir() if not part.name.startswith("."))
+    parts: dict[str, list[str]] = {}
+    for part in inside:
+        product = product_of(str(part))
+        if product is not None:
+            parts.setdefault(product, []).append(str(part))
+        elif part.is_dir() and part.suffix.lower() not in RASTERS:
+            yield from _in_folder(part)
+        elif part.suffix.lower() in RASTERS:
+            yield Entry((str(part),))
+    for files in parts.values():
+        yield Entry(tuple(files))
+
+
+def _in_list(path: Path) -> Iterator[Entry]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise SceneError(f"{path} is no list of scenes ({error}); needed a path a line") from error
+    for line in lines:
+        words = [word.strip() for word in line.split("\t") if word.strip()]
+        if words and not words[0].startswith("#"):
+            yield Entry(tuple(_beside(path, word) for word in words))
+
+
+_PLAIN = ("sensor", "level", "quality_codes")
+_NUMBERS = ("nodata", "resolution", "ground_size")
+_LISTS = ("bands", "dates", "masked_qa")
+_FACTORS = ("scale", "offset")
+
+
+def _in_catalogue(path: Path) -> Iterator[Entry]:
+    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _parquet_rows(path)
+    for number, row in enumerate(rows, 1):
+        files = row.get("path", "")
+        if not files:
+            raise SceneError(
+                f"{path}: row {number} has no path; needed a column path with the file of each "
+                f"scene; there are {', '.join(row)}"
+            )
+        try:
+            said = _said(row)
+        except ValueError as error:
+            raise SceneError(f"{path}: row {number} cannot be read ({error})") from error
+        if row.get("quality"):
+            said["quality"] = [_beside(path, one) for one in _split(row["quality"])]
+        yield Entry(
+            tuple(_beside(path, one) for one in _split(files)),
+            said,
+            row.get("place", ""),
+            row.get("licence", "") or row.get("license", ""),
+        )
+
+
+def _said(row: Mapping[str, str]) -> dict[str, Any]:
+    """A row's arguments of `open_scene`; empty cells say nothing."""
+    told = {name: text for name, text in row.items() if text}
+    said: dict[str, Any] = {name: told[name] for name in _PLAIN if name in told}
+    said |= {name: float(told[name]) for name in _NUMBERS if name in told}
+    said |= {name: _split(told[name]) for name in _LISTS if name in told}
+    if "date" in told:
+        said.setdefault("dates", [told["date"]])
+    for name in _FACTORS:
+        if name in told:
+            numbers = [float(one) for one in _split(told[name])]
+            said[name] = numbers[0] if len(numbers) == 1 else numbers
+    return said
+
+
+def _csv_rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [
+                {str(name): (text or "").strip() for name, text in row.items() if name}
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, csv.Error) as error:
+        raise SceneError(
+            f"{path} is no catalogue of scenes ({error}); needed CSV with a column path"
+        ) from error
+
+
+def _parquet_rows(path: Path) -> list[dict[str, str]]:
+    import pandas as pd
+
+    try:
+        # The footprints of a GeoParquet file are a column of bytes; scenes tell their own.
+        frame = pd.read_parquet(path)
+    except ImportError as error:
+        raise SceneError(
+            f"{path} is Parquet, and pyarrow is not installed; install it "
+            "(uv pip install 'geofm[files]'), or write the catalogue as CSV"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SceneError(
+            f"{path} is no catalogue of scenes ({error}); needed Parquet with a column path"
+        ) from error
+    records: list[dict[str, Any]] = frame.to_dict("records")
+    return [{str(name): _text(value) for name, value in row.items()} for row in records]
+
+
+def _text(value: Any) -> str:
+    """A cell as a CSV file would hold it."""
+    if isinstance(value, bytes) or value is None or value != value:  # noqa: PLR0124  NaN, NaT
+        return ""
+    if isinstance(value, date):
+        return value.isoformat()[:10]
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return str(value)
+    return ";".join(map(_text, value))
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(";") if part.strip()]
+
+
+def _beside(catalogue: Path, path: str) -> str:
+    """A path of a catalogue, from the catalogue's own folder."""
+    return path if is_remote(path) else str(catalogue.parent / path)
+
+
+def _joined(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Entries of one place as dates of one scene, where the first of them stands."""
+    places: dict[object, list[Entry]] = {}
+    for number, entry in enumerate(entries):
+        places.setdefault(entry.place or number, []).append(entry)
+    for rows in places.values():
+        if len(rows) == 1:
+            yield rows[0]
+            continue
+        said = dict(rows[0].said)
+        days = [day for row in rows for day in row.said.get("dates", ())]
+        if days:
+            said["dates"] = days
+        layers = [layer for row in rows for layer in row.said.get("quality", ())]
+        if layers:
+            said["quality"] = layers
+        paths = tuple(path for row in rows for path in row.paths)
+        yield Entry(paths, said, rows[0].place, rows[0].licence)
+
+
+def _try(entry: Entry, reading: Mapping[str, Any]) -> Scene | GeofmError:
+    try:
+        return _open(entry, reading)
+    except GeofmError as error:
+        return error
+
+
+def _open(entry: Entry, reading: Mapping[str, Any]) -> Scene:
+    said = {**reading, **entry.said}
+    source = entry.paths[0] if len(entry.paths) == 1 else list(entry.paths)
+    if "bands" in said and not is_product(entry.paths[0]):
+        return _with_bands(source, said)
+    return open_scene(source, **said)
+
+
+def _with_bands(source: Any, said: Mapping[str, Any]) -> Scene:
+    """A raster's bands by its own names where it has them, else in the order that is said."""
+    rest = {name: value for name, value in said.items() if name != "bands"}
+    try:
+        scene = open_scene(source, **rest)
+    except GeofmError:
+        return open_scene(source, **said)
+    wanted = [name for name in said["bands"] if name]
+    if all(name in scene.bands for name in wanted):
+        return scene.select(bands=wanted)
+    return open_scene(source, **said)
+
+
+def _as_series(
+    entries: Sequence[Entry], scenes: Sequence[Scene], reading: Mapping[str, Any]
+) -> list[Scene]:
+    """Scenes of one grid as dates of one scene, where the first of them stands."""
+    places: dict[object, list[int]] = {}
+    for number, scene in enumerate(scenes):
+        box = scene.geobox
+        # A chip without a CRS has the grid of every other chip.
+        place = number if box.crs is None else (box.crs.to_wkt(), tuple(box.affine), box.shape)
+        places.setdefault(place, []).append(number)
+    return [
+        scenes[at[0]] if len(at) == 1 else _open(_merged([entries[i] for i in at]), reading)
+        for at in places.values()
+    ]
+
+
+def _merged(entries: Sequence[Entry]) -> Entry:
+    (merged,) = _joined(Entry(e.paths, e.said, "one", e.licence) for e in entries)
+    return merged
