@@ -1,23 +1,44 @@
-"""The training loop, on Lightning Fabric: a model, its objective and samples in; weights out."""
+"""The training loop, on Lightning Fabric: a model, its objective and samples in; weights out.
+
+Lightning moves data, starts processes, averages gradients and saves
+checkpoints; the course of a step stands here, to be read from top to bottom.
+"""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from math import isfinite
-from typing import Protocol
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from math import inf, isfinite
+from signal import SIGINT
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
-from geofm.errors import ConfigError
+from geofm.errors import ConfigError, ModelError, Stopped
 from geofm.tiles.dataset import Sample
-from geofm.train.config import TrainingConfig
+from geofm.train.average import WeightAverage, lent, weights_of
+from geofm.train.config import HOW_IT_RUNS, TrainingConfig
+from geofm.train.machine import (
+    compiled,
+    launch,
+    own_random_state,
+    quiet,
+    recomputed,
+    told_to_stop,
+)
 from geofm.train.optim import parameter_groups, warmup_cosine
+from geofm.train.reading import Samples, Step, read_ahead, steps_of
+from geofm.train.run_folder import Curves, Row, Run, check_run, move_in
 
 Progress = Callable[[float, str], None]
 """Is told the share done, 0 to 1, and what is being done."""
+
+_LATELY = 20
+"""Steps over which samples a second are measured."""
 
 
 def part_of(progress: Progress | None, start: float, stop: float) -> Progress:
@@ -30,24 +51,18 @@ def part_of(progress: Progress | None, start: float, stop: float) -> Progress:
     return tell
 
 
-class Samples(Protocol):
-    """Samples by index; each is a function of its index alone."""
-
-    def __getitem__(self, index: int, /) -> Sample: ...
-
-
 class Objective(Protocol):
     """What is made small: a sum of means over pixels, whose sums and counts are kept apart.
 
     A mean over the pixels of a step is not the mean of its parts' means where
     the parts hold different numbers of valid pixels. So the loop counts first,
-    over all parts on all machines, and each part then divides by the whole.
+    over all parts on all devices, and each part then divides by the whole.
     """
 
     def count(self, batch: Sample) -> Tensor:
         """What each term of the loss is a mean of, (terms,) float64.
 
-        From data alone; runs on the CPU, before any forward pass.
+        From data alone, on the CPU, before any forward pass and in another thread.
         """
         ...
 
@@ -72,18 +87,65 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """How well the model does on data that it does not learn from.
+
+    Attributes:
+        score: of the model as it stands, in evaluation mode and on its device; higher is better.
+        every: steps between scores; the last step has one too.
+        patience: scores without a better one after which training ends; 0 for no end.
+    """
+
+    score: Callable[[], float]
+    every: int
+    patience: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
     """What training came to.
 
     Attributes:
         loss: mean of the last tenth of the steps.
-        steps: that were taken.
-        losses: of every step.
+        steps: that were taken; fewer than asked for where validation ended them.
+        best_step: whose weights came back; the last where there is no validation.
+        best_score: of those weights; None where there is no validation.
+        history: a row a step.
+        notes: what was not done as asked, for people.
     """
 
     loss: float
     steps: int
-    losses: tuple[float, ...]
+    best_step: int
+    best_score: float | None
+    history: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """The loss of every step."""
+        return tuple(row.loss for row in self.history)
+
+
+@dataclass(slots=True)
+class _Best:
+    """The best weights so far, and how many scores have not beaten them."""
+
+    step: int = 0
+    score: float | None = None
+    misses: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class _Told(NamedTuple):
+    """What a step says once its device has computed it."""
+
+    step: int
+    loss: Tensor
+    norm: Tensor
+    rate: float
+    flags: Tensor
+    score: float | None
 
 
 def fit(
@@ -93,70 +155,79 @@ def fit(
     *,
     config: TrainingConfig,
     rates: Sequence[Rate],
+    validation: Validation | None = None,
+    run: Run | None = None,
+    inputs: Mapping[str, object] | None = None,
     what: str = "training",
     progress: Progress | None = None,
 ) -> Fitted:
     """Train in place; the model comes back in evaluation mode, on the CPU.
 
-    Step ``s`` learns from samples ``s * batch_size`` to ``(s + 1) * batch_size - 1``.
+    Step ``s`` learns from samples ``s * batch_size`` to ``(s + 1) * batch_size - 1``, so
+    its gradient is the same, but for rounding, on any number of devices, in any
+    number of parts, and after any number of kills. Of several processes, the
+    first alone returns; the others end here, with exit code 0.
 
     Args:
         model: holds every weight that the objective uses.
         objective: of a batch, collated from samples.
         dataset: ``steps * batch_size`` samples.
-        config: steps, learning rate's course and clipping.
+        config: all other settings.
         rates: parts of the model with their learning rates.
+        validation: keeps the best weights, and may end the training early.
+        run: where checkpoints and curves go; None keeps nothing.
+        inputs: what the curve follows from beside the config, such as the scenes' names,
+            as JSON takes it; a run goes on only with the same.
         what: the work, in the words that progress is told.
         progress: is told the share done, 0 to 1, and what is being done.
 
     Raises:
-        ConfigError: the loss is no longer a number.
+        ConfigError: the loss is no longer a number, or the devices are not there.
+        OutputError: the run's folder holds another training.
+        Stopped: SIGTERM came; ``run.resume`` goes on.
     """
     # Lightning announces its devices and its makers' services at INFO.
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    # Setting what is set already also stops MKL from taking fewer threads on a busy
-    # machine, and with them another order of sums.
-    torch.set_num_threads(torch.get_num_threads())
+    curve = {name: value for name, value in asdict(config).items() if name not in HOW_IT_RUNS}
+    settings = {"config": curve, **(inputs or {})}
+    resumes = run is not None and check_run(run, settings)
     for rate in rates:
         for parameter in rate.parameters:
             parameter.requires_grad_(rate.learning_rate > 0)
-    groups = parameter_groups(
-        [(rate.parameters, rate.learning_rate) for rate in rates],
-        weight_decay=config.weight_decay,
+    with (
+        quiet(),
+        told_to_stop(listen=run is not None) as signalled,
+        recomputed(model, on=config.recompute),
+        compiled(model, config) as note,
+    ):
+        fabric = launch(config)
+        # Setting what is set already also stops MKL from taking fewer threads on a busy
+        # machine, and with them another order of sums.
+        torch.set_num_threads(torch.get_num_threads())
+        course = _Course(
+            fabric, model, objective, config=config, rates=rates, validation=validation, run=run
+        )
+        if resumes:
+            course.load()
+        fabric.barrier()  # until here, every process has read the folder as it was
+        folder = run.folder if run and fabric.is_global_zero else None
+        with own_random_state(fabric), Curves(folder, settings, after=course.step) as curves:
+            teller = _Teller(curves, config, part_of(progress, 0.0, 1.0), what)
+            course.take(dataset, teller, signalled)
+        course.give_back()
+    if not fabric.is_global_zero:
+        raise SystemExit(0)
+    if fabric.world_size > 1:
+        torch.distributed.destroy_process_group()
+    best = course.best
+    return Fitted(
+        loss=teller.loss(),
+        steps=course.step,
+        best_step=best.step or course.step,
+        best_score=best.score,
+        history=tuple(curves.rows),
+        notes=(note,) if note else (),
     )
-    fabric = lightning.Fabric(accelerator="auto", devices=1)
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-    highest = [group["lr"] for group in optimizer.param_groups]
-    step_module, stepper = fabric.setup(_Loss(model, objective), optimizer)
-    model.train()
-    warmup = round(config.warmup * config.steps)
-    losses: list[float] = []
-    for step in range(config.steps):
-        parts = list(_parts(dataset, step, config))
-        counts = torch.stack([objective.count(part) for part in parts]).sum(0)
-        counts = fabric.to_device(counts.clamp(min=1).float())
-        share = warmup_cosine(step, steps=config.steps, warmup=warmup)
-        for group, rate_ in zip(optimizer.param_groups, highest, strict=True):
-            group["lr"] = rate_ * share
-        loss = 0.0
-        for part in parts:
-            part_loss = step_module(fabric.to_device(part), counts)
-            fabric.backward(part_loss)
-            loss += float(part_loss.detach())
-        if not isfinite(loss):
-            raise ConfigError(
-                f"the loss is {loss} at step {step + 1}; lower the learning rate "
-                f"(now {config.learning_rate:g}), or keep clipping on"
-            )
-        if config.clip:
-            fabric.clip_gradients(step_module, stepper, max_norm=config.clip)
-        stepper.step()
-        stepper.zero_grad()
-        losses.append(loss)
-        if progress:
-            progress((step + 1) / config.steps, f"{what}, loss {_tail(losses, config):.3f}")
-    model.requires_grad_(True).cpu().eval()
-    return Fitted(loss=_tail(losses, config), steps=config.steps, losses=tuple(losses))
 
 
 class _Loss(nn.Module):
@@ -165,21 +236,273 @@ class _Loss(nn.Module):
     def __init__(self, model: nn.Module, objective: Objective) -> None:
         super().__init__()
         self.model = model
-        self.objective = objective
+        self._loss = objective.loss
 
     def forward(self, batch: Sample, counts: Tensor) -> Tensor:
-        return self.objective.loss(batch, counts)
+        return self._loss(batch, counts)
 
 
-def _parts(dataset: Samples, step: int, config: TrainingConfig) -> Iterator[Sample]:
-    """The micro-batches of a step."""
-    size = config.batch_size // config.accumulate
-    first = step * config.batch_size
-    for start in range(first, first + config.batch_size, size):
-        batch: Sample = default_collate([dataset[i] for i in range(start, start + size)])
-        yield batch
+class _Course:
+    """A training between two steps: all that a checkpoint holds."""
+
+    def __init__(
+        self,
+        fabric: lightning.Fabric,
+        model: nn.Module,
+        objective: Objective,
+        *,
+        config: TrainingConfig,
+        rates: Sequence[Rate],
+        validation: Validation | None,
+        run: Run | None,
+    ) -> None:
+        self.fabric = fabric
+        self.model = model
+        self.objective = objective
+        self.config = config
+        self.validation = validation
+        self.run = run
+        self.step = 0
+        self.ended = False
+        self.best = _Best()
+        groups = parameter_groups(
+            [(rate.parameters, rate.learning_rate) for rate in rates],
+            weight_decay=config.weight_decay,
+        )
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        self.highest = [float(group["lr"]) for group in optimizer.param_groups]
+        self.module, self.optimizer = fabric.setup(_Loss(model, objective), optimizer)
+        self.average = WeightAverage(model, decay=config.ema) if config.ema else None
+
+    def take(
+        self,
+        dataset: Samples,
+        teller: "_Teller",
+        signalled: Callable[[], int | None],
+    ) -> None:
+        """Take the steps that are left; keep a checkpoint on the way, and at the end."""
+        config, fabric = self.config, self.fabric
+        gpu = fabric.device.type == "cuda"
+        steps = steps_of(
+            dataset,
+            self.objective.count,
+            numbers=range(config.steps if self.ended else self.step, config.steps),
+            batch_size=config.batch_size,
+            parts=config.accumulate,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            pin=gpu,
+        )
+        waiting: deque[_Told] = deque()
+        saved = time.monotonic()
+        self.model.train()
+        with read_ahead(steps) as read:
+            for step in read:
+                due = self.run is not None and self._due(time.monotonic() - saved)
+                waiting.append(self._one(step, flags=(signalled() is not None, due)))
+                # Asking a GPU for a step's loss waits for it; so the step before is asked,
+                # and the next one is on its way meanwhile.
+                ahead = 1 if gpu and waiting[-1].score is None else 0
+                stop = save = False
+                while len(waiting) > ahead:
+                    told = waiting.popleft()
+                    teller.tell(told)
+                    stopping, saving = (told.flags > 0).tolist()
+                    stop, save = stop or stopping, save or saving
+                if stop or save:
+                    for told in waiting:
+                        teller.tell(told)
+                    waiting.clear()
+                    self._save(teller)
+                    saved = time.monotonic()
+                if stop:
+                    self._stopped(signalled())
+                if self.ended:
+                    break
+            for told in waiting:
+                teller.tell(told)
+        self.ended = True
+        self._save(teller)
+
+    def _due(self, seconds: float) -> bool:
+        assert self.run is not None
+        by_steps = self.run.steps and (self.step + 1) % self.run.steps == 0
+        return bool(by_steps) or seconds >= self.run.seconds
+
+    def _one(self, step: Step, *, flags: tuple[bool, bool]) -> _Told:
+        """One step of the optimizer.
+
+        Args:
+            flags: whether this process was told to stop, and wants a checkpoint; one
+                process's word counts for all.
+        """
+        config, fabric = self.config, self.fabric
+        shared = torch.cat([step.counts, torch.tensor(flags, dtype=torch.float64)])
+        shared = self._summed(fabric.to_device(shared.float()))
+        counts = shared[: -len(flags)].clamp(min=1)
+        share = warmup_cosine(
+            step.number, steps=config.steps, warmup=round(config.warmup * config.steps)
+        )
+        for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
+            group["lr"] = highest * share
+        torch.manual_seed(_seed(config.seed, step.number, fabric.global_rank))
+
+        total = torch.zeros((), device=fabric.device)
+        for index, part in enumerate(step.parts, start=1):
+            waits = fabric.world_size > 1 and index < len(step.parts)
+            with fabric.no_backward_sync(self.module, enabled=waits):
+                loss = self.module(fabric.to_device(part), counts)
+                # Gradients are averaged over processes, and their sum is wanted.
+                fabric.backward(loss * fabric.world_size)
+            total += loss.detach()
+        total = self._summed(total)
+        norm = fabric.clip_gradients(
+            self.module, self.optimizer, max_norm=config.clip or inf, error_if_nonfinite=False
+        )
+        assert norm is not None
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step = step.number + 1
+        if self.average:
+            self.average.update(self.model, self.step)
+        return _Told(
+            step=self.step,
+            loss=total,
+            norm=norm,
+            rate=max(self.highest) * share,
+            flags=shared[-len(flags) :],
+            score=self._validated(),
+        )
+
+    def _summed(self, tensor: Tensor) -> Tensor:
+        """Over all processes."""
+        summed = self.fabric.all_reduce(tensor, reduce_op="sum")
+        assert isinstance(summed, Tensor)
+        return summed
+
+    def _validated(self) -> float | None:
+        """Score the weights that would come back now, and keep them if they are the best."""
+        validation = self.validation
+        last = self.step == self.config.steps
+        if validation is None or not (last or self.step % validation.every == 0):
+            return None
+        weights = self.average.weights if self.average else weights_of(self.model)
+        self.model.eval()
+        with lent(self.model, weights), torch.no_grad(), self.fabric.autocast():
+            # Every process scores, lest one waits too long for another; the first one's counts.
+            score = float(self.fabric.broadcast(validation.score()))
+        self.model.train()
+        if isfinite(score) and (self.best.score is None or score > self.best.score):
+            kept = {name: tensor.detach().clone() for name, tensor in weights.items()}
+            self.best = _Best(self.step, score, 0, kept)
+        else:
+            self.best.misses += 1
+        self.ended = bool(validation.patience) and self.best.misses >= validation.patience
+        return score
+
+    def give_back(self) -> None:
+        """The weights to keep into the model: the best, or the average, or the last."""
+        if self.best.weights:
+            self.model.load_state_dict(self.best.weights)
+        elif self.average:
+            self.model.load_state_dict(self.average.weights)
+        self.model.requires_grad_(True).cpu().eval()
+
+    def _save(self, teller: "_Teller") -> None:
+        if self.run is None:
+            return
+        teller.curves.sync()
+        path = self.run.checkpoint
+        part = path.with_name(f"{path.name}.part")
+        self.fabric.save(
+            part,
+            {
+                "model": self.module,
+                "optimizer": self.optimizer,
+                "step": self.step,
+                "ended": self.ended,
+                "average": self.average.weights if self.average else {},
+                "best": asdict(self.best),
+            },
+        )
+        if self.fabric.is_global_zero:
+            move_in(part, path)
+        self.fabric.barrier()
+
+    def load(self) -> None:
+        """Go on from the checkpoint.
+
+        Raises:
+            ModelError: it is damaged, or of another version.
+        """
+        assert self.run is not None
+        try:
+            kept: dict[str, Any] = self.fabric.load(
+                self.run.checkpoint,
+                {"model": self.module, "optimizer": self.optimizer},
+                weights_only=True,
+            )
+            if self.average:
+                self.average.load(kept["average"])
+            self.step, self.ended = int(kept["step"]), bool(kept["ended"])
+            self.best = _Best(**kept["best"])
+        # Whatever a damaged file makes torch say.
+        except Exception as error:
+            raise ModelError(
+                f"{self.run.checkpoint} is damaged, or of another version of geofm "
+                f"({type(error).__name__}); start again with overwrite=True (--overwrite)"
+            ) from error
+
+    def _stopped(self, number: int | None) -> NoReturn:
+        if not self.fabric.is_global_zero:
+            raise SystemExit(0)
+        text = (
+            f"stopped after step {self.step} of {self.config.steps}, which is kept; give the same "
+            "command with resume=True (--resume) to go on"
+        )
+        if number == SIGINT:
+            raise KeyboardInterrupt(text)
+        raise Stopped(text)
 
 
-def _tail(losses: list[float], config: TrainingConfig) -> float:
-    tail = losses[-max(config.steps // 10, 1) :]
-    return sum(tail) / len(tail)
+class _Teller:
+    """Keeps a row a step, stops at the first loss that is no number, tells the progress."""
+
+    def __init__(
+        self, curves: Curves, config: TrainingConfig, progress: Progress, what: str
+    ) -> None:
+        self.curves = curves
+        self.config = config
+        self.progress = progress
+        self.what = what
+        before = curves.rows[-1].seconds if curves.rows else 0.0
+        self.began = time.monotonic() - before
+        self.lately = deque([time.monotonic()], maxlen=_LATELY + 1)
+
+    def tell(self, told: _Told) -> None:
+        """One step is computed."""
+        loss, norm = float(told.loss), float(told.norm)
+        if not isfinite(loss) or not isfinite(norm):
+            found = f"the loss is {loss}" if not isfinite(loss) else f"the gradient is {norm}"
+            raise ConfigError(
+                f"{found} at step {told.step}; lower the learning rate "
+                f"(now {self.config.learning_rate:g}), or keep clipping on"
+            )
+        now = time.monotonic()
+        self.lately.append(now)
+        samples = (len(self.lately) - 1) * self.config.batch_size
+        speed = samples / max(now - self.lately[0], 1e-9)
+        seconds = now - self.began
+        self.curves.add(Row(told.step, loss, told.rate, norm, speed, seconds, told.score))
+        text = f"{self.what}, loss {self.loss():.3f}, {speed:.3g} samples/s"
+        self.progress(told.step / self.config.steps, text)
+
+    def loss(self) -> float:
+        """The mean of the last tenth of the steps."""
+        tail = [row.loss for row in self.curves.rows[-max(self.config.steps // 10, 1) :]]
+        return sum(tail) / max(len(tail), 1)
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    """Of whatever a step draws, dropout for one, so that a resumed step draws the same."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])

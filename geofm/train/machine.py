@@ -1,0 +1,220 @@
+"""What a training runs on, by rule: devices, precision, compiled or not.
+
+Nothing is measured or tried out, so the same command runs the same way again.
+"""
+
+import os
+import shutil
+import sysconfig
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from signal import SIGINT, SIGTERM, Signals, default_int_handler, getsignal, signal
+from threading import current_thread, main_thread
+from types import FrameType
+
+import lightning
+import torch
+from lightning.fabric.strategies.strategy import Strategy
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+
+from geofm.errors import ConfigError
+from geofm.model.blocks import Blocks
+from geofm.train.config import TrainingConfig
+
+LONG_RUN = 2000
+"""Steps from which compiling pays on a GPU, which takes a minute or two."""
+
+
+def launch(config: TrainingConfig) -> lightning.Fabric:
+    """Lightning on the devices asked for; starts the other processes, where there are some.
+
+    Raises:
+        ConfigError: the devices are not there, or do not share a step evenly.
+    """
+    gpu = torch.cuda.is_available()
+    devices = config.devices if gpu or config.devices != "auto" else 1
+    try:
+        fabric = lightning.Fabric(
+            accelerator="auto",
+            devices=devices,
+            num_nodes=config.num_nodes,
+            strategy=_strategy(config, devices),
+            precision="bf16-mixed" if precision_of(config, gpu=gpu) == "bf16" else "32-true",
+        )
+        fabric.launch()
+    # Lightning names what is missing in exceptions of its own and in plain ones.
+    except (
+        ValueError,
+        RuntimeError,
+        MisconfigurationException,
+    ) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"devices={config.devices}, num_nodes={config.num_nodes}, strategy={config.strategy} "
+            f"cannot run here ({said}); choose others (geofm doctor)"
+        ) from error
+    check_shares(config, fabric.world_size)
+    return fabric
+
+
+def check_shares(config: TrainingConfig, world: int) -> None:
+    """Refuse a step that processes cannot share evenly.
+
+    Raises:
+        ConfigError: ``batch_size`` is no multiple of processes times ``accumulate``.
+    """
+    if config.batch_size % (world * config.accumulate):
+        raise ConfigError(
+            f"batch_size is {config.batch_size}; needed a multiple of {world * config.accumulate}, "
+            f"for {world} devices that compute their samples in {config.accumulate} parts each"
+        )
+
+
+def precision_of(config: TrainingConfig, *, gpu: bool) -> str:
+    """``"bf16"`` or ``"fp32"``; ``"auto"`` is bf16 where the device multiplies it fast."""
+    if config.precision != "auto":
+        return config.precision
+    native = torch.cuda.get_device_capability() >= (8, 0) if gpu else _cpu_has_bf16()
+    return "bf16" if native else "fp32"
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU has AMX or AVX512-BF16; without, bfloat16 is slower than float32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _strategy(config: TrainingConfig, devices: int | str) -> str | Strategy:
+    """Lightning's strategy for the config's word."""
+    match config.strategy:
+        case "auto" if devices == 1 and config.num_nodes == 1:
+            return "auto"
+        case "fsdp":
+            from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
+
+            # One group of all devices that share the weights; no tensor is cut for two products.
+            return ModelParallelStrategy(
+                _shard, tensor_parallel_size=1, save_distributed_checkpoint=False
+            )
+        case _:
+            from lightning.fabric.strategies.ddp import DDPStrategy
+
+            # A step may leave weights unused: codes dropped out, blocks that no head reads.
+            return DDPStrategy(find_unused_parameters=True)
+
+
+def _shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Spread every block's weights, and the rest, over the devices (FSDP2)."""
+    from torch.distributed.fsdp import fully_shard
+
+    for blocks in module.modules():
+        if isinstance(blocks, Blocks):
+            for block in blocks:
+                fully_shard(block, mesh=mesh["data_parallel"])
+    fully_shard(module, mesh=mesh["data_parallel"])
+    return module
+
+
+@contextmanager
+def compiled(model: nn.Module, config: TrainingConfig) -> Iterator[str]:
+    """Compile a model while it trains, where that is asked for or pays.
+
+    Yields:
+        Why it is not compiled although that was asked for; else nothing.
+    """
+    wanted = config.compile == "yes" or (
+        config.compile == "auto" and torch.cuda.is_available() and config.steps >= LONG_RUN
+    )
+    missing = _lacking_to_compile() if wanted else ""
+    if not wanted or missing:
+        yield f"not compiled: {missing}" if missing else ""
+        return
+    before = model._compiled_call_impl  # noqa: SLF001  torch offers no way back
+    model.compile()
+    try:
+        yield ""
+    finally:
+        model._compiled_call_impl = before  # noqa: SLF001
+
+
+def _lacking_to_compile() -> str:
+    """What torch.compile needs and is not here."""
+    names = (os.environ.get("CXX"), "g++", "clang++", "c++")
+    if not any(name and shutil.which(name) for name in names):
+        return "no C++ compiler"
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "no headers of Python"
+    if torch.cuda.is_available() and find_spec("triton") is None:
+        return "no triton"
+    return ""
+
+
+@contextmanager
+def recomputed(model: nn.Module, *, on: bool) -> Iterator[None]:
+    """Let transformer blocks forget what they can compute again, while the model trains."""
+    found = [module for module in model.modules() if isinstance(module, Blocks)]
+    before = [blocks.recompute for blocks in found]
+    for blocks in found:
+        blocks.recompute = on or blocks.recompute
+    try:
+        yield
+    finally:
+        for blocks, was in zip(found, before, strict=True):
+            blocks.recompute = was
+
+
+@contextmanager
+def own_random_state(fabric: lightning.Fabric) -> Iterator[None]:
+    """Seeds set inside do not reach the caller."""
+    gpus = [fabric.device] if fabric.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings of libraries about each other."""
+    with warnings.catch_warnings():
+        # Lightning to 2.6 builds a class that torch 2.9 and later deprecate.
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning, "lightning")
+        # DDP looks for unused weights each step, and says so where it finds none.
+        warnings.filterwarnings("ignore", ".*find_unused_parameters=True", UserWarning)
+        yield
+
+
+@contextmanager
+def told_to_stop(*, listen: bool) -> Iterator[Callable[[], Signals | None]]:
+    """Note SIGTERM and the first Ctrl-C instead of dying of them.
+
+    Args:
+        listen: False leaves signals as they are: nothing would be kept anyway.
+
+    Yields:
+        A function that tells the signal that came.
+    """
+    came: list[Signals] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if came and number == SIGINT:
+            default_int_handler(number, frame)  # a second Ctrl-C means now
+        came.append(Signals(number))
+
+    if not listen or current_thread() is not main_thread():
+        yield lambda: None
+        return
+    before = {number: getsignal(number) for number in (SIGTERM, SIGINT)}
+    for number in before:
+        signal(number, note)
+    try:
+        yield lambda: came[0] if came else None
+    finally:
+        for number, handler in before.items():
+            signal(number, handler)
