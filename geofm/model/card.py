@@ -111,6 +111,8 @@ def _training(description: Description) -> Iterator[str]:
     if provenance.encoder is not None:
         name = provenance.encoder.get("name", "a pretrained encoder without a name")
         yield f"- Began with: {_plain(str(name))}."
+    for change in provenance.adapted:
+        yield f"- Other than its encoder's pixels: {_plain(change)}."
     where = "in model.json" if provenance.training_footprint else "not recorded"
     yield f"- Training footprint: {where}."
     yield f"- Sources: {', '.join(map(_plain, provenance.sources)) or 'not recorded'}."

@@ -40,6 +40,16 @@ class LoraLinear(nn.Module):
         whole: Tensor = self.linear(x) + _SCALE * change
         return whole
 
+    @property
+    def weight(self) -> Tensor:
+        """The whole weight, for attention that multiplies with a part of it."""
+        return self.linear.weight + _SCALE * (self.up @ self.down)
+
+    @property
+    def bias(self) -> Tensor:
+        """The layer's own: it is not adapted."""
+        return self.linear.bias
+
     @torch.no_grad()
     def merged(self) -> nn.Linear:
         """The layer with the change in its weight, added in float64 and rounded once."""

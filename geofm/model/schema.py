@@ -126,6 +126,8 @@ class Provenance(BaseModel):
 
     Attributes:
         training_footprint: where it has seen labels (an encoder: pixels).
+        validation_footprint: where labels have chosen its weights.
+        adapted: how the pixels that it reads differ from its encoder's.
         licences: of weights, pixels and labels.
         sources: of pixels and labels.
         encoder: name, hash and provenance of the encoder it began with.
@@ -136,6 +138,8 @@ class Provenance(BaseModel):
     __pydantic_extra__: dict[str, JsonValue]
 
     training_footprint: Footprint | None = None
+    validation_footprint: Footprint | None = None
+    adapted: tuple[Line, ...] = ()
     licences: tuple[Line, ...] = ()
     sources: tuple[Line, ...] = ()
     encoder: dict[str, JsonValue] | None = None

@@ -26,6 +26,7 @@ from geofm.scenes.cache import source_cache
 from geofm.scenes.match import SceneMatch, match_scene
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
+from geofm.tiles.windows import usual_overlap
 
 Progress = Callable[[float, str], None]
 READERS = 4
@@ -105,9 +106,7 @@ def prepare(model: TrainedModel, scene: Scene, options: MapOptions) -> MapJob:
     match = match_scene(model.contract, scene, accept=options.accept, need_crs=options.need_crs)
     size = model.segmenter.encoder.config.image_size
     patch = model.segmenter.encoder.config.patch_size
-    # Whole patches: neighbours then cut the ground into the same patches.
-    usual = min(max(round(size / 8 / patch), 1) * patch, size // 2)
-    overlap = usual if options.overlap is None else options.overlap
+    overlap = usual_overlap(size, patch=patch) if options.overlap is None else options.overlap
     if not 0 <= overlap <= size // 2:
         raise ConfigError(
             f"an overlap of {overlap} px does not suit windows of {size} px; "

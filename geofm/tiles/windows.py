@@ -46,3 +46,14 @@ def axis_starts(length: int, *, size: int, overlap: int = 0) -> list[int]:
         return [0]
     starts = list(range(0, length - size, size - overlap))
     return [*starts, length - size]
+
+
+def usual_overlap(size: int, *, patch: int) -> int:
+    """Pixels that windows of a map share unless told: an eighth, in whole patches.
+
+    Whole patches: neighbours then cut the ground into the same patches.
+
+    >>> usual_overlap(224, patch=16), usual_overlap(16, patch=16)
+    (32, 8)
+    """
+    return min(max(round(size / 8 / patch), 1) * patch, size // 2)

@@ -58,6 +58,8 @@ def model(contract: PixelContract) -> TrainedModel:
         name="Havel water",
         provenance={
             "training_footprint": {"type": "Polygon", "coordinates": [square]},
+            "validation_footprint": None,
+            "adapted": ["dates from 1 to 3"],
             "licences": ["ODbL"],
             "sources": ["Copernicus Sentinel-2", "OpenStreetMap"],
             "encoder": {"name": "Havel encoder"},
