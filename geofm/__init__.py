@@ -12,18 +12,24 @@ from geofm.errors import GeofmError
 
 if TYPE_CHECKING:
     from geofm.api import (
+        AreaDesign,
+        AreaEstimate,
+        DesignConfig,
         EncoderShape,
         FinetuneConfig,
         Labels,
         MapClass,
         MapReport,
         Model,
+        Opened,
         Pair,
         PixelContract,
         Pixels,
         PretrainConfig,
         PretrainedEncoder,
         Scene,
+        design_area,
+        estimate_area,
         finetune,
         import_model,
         load_encoder,
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
         open_labels,
         open_pairs,
         open_scene,
+        open_scenes,
         pretrain,
         save,
     )
@@ -40,6 +47,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AreaDesign",
+    "AreaEstimate",
+    "DesignConfig",
     "EncoderShape",
     "FinetuneConfig",
     "GeofmError",
@@ -47,6 +57,7 @@ __all__ = [
     "MapClass",
     "MapReport",
     "Model",
+    "Opened",
     "Pair",
     "PixelContract",
     "Pixels",
@@ -54,6 +65,8 @@ __all__ = [
     "PretrainedEncoder",
     "Scene",
     "__version__",
+    "design_area",
+    "estimate_area",
     "finetune",
     "import_model",
     "load_encoder",
@@ -63,6 +76,7 @@ __all__ = [
     "open_labels",
     "open_pairs",
     "open_scene",
+    "open_scenes",
     "pretrain",
     "save",
 ]

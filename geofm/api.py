@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from geofm.assess import area as assess_area
+from geofm.assess.area import AreaDesign, AreaEstimate
+from geofm.assess.area_design import DesignConfig
 from geofm.contract import PixelContract
 from geofm.errors import ModelError
 from geofm.info.models import model_rows
@@ -27,6 +30,7 @@ from geofm.model.folder import (
 from geofm.model.prithvi import Adaptation, load_prithvi
 from geofm.model.timm_vit import load_timm
 from geofm.pairing.open import open_catalog, open_pairs
+from geofm.pairing.scenes import Opened, open_scenes
 from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.infer import Precision
 from geofm.predict.mapping import MapArrays, MapReport, map_in_memory, map_to_file
@@ -42,18 +46,24 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "AreaDesign",
+    "AreaEstimate",
+    "DesignConfig",
     "EncoderShape",
     "FinetuneConfig",
     "Labels",
     "MapClass",
     "MapReport",
     "Model",
+    "Opened",
     "Pair",
     "PixelContract",
     "Pixels",
     "PretrainConfig",
     "PretrainedEncoder",
     "Scene",
+    "design_area",
+    "estimate_area",
     "finetune",
     "import_model",
     "load_encoder",
@@ -63,6 +73,7 @@ __all__ = [
     "open_labels",
     "open_pairs",
     "open_scene",
+    "open_scenes",
     "pretrain",
     "save",
 ]
@@ -312,25 +323,42 @@ def map_scene(
 
 
 def pretrain(
-    scenes: Sequence[Scene],
+    scenes: Sequence[Scene] | Opened,
     config: PretrainConfig | None = None,
     *,
+    encoder: PretrainedEncoder | str | Path | None = None,
     name: str = "encoder",
+    licences: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> PretrainedEncoder:
     """Learn an encoder from scenes without labels, by masked autoencoding.
 
     Args:
-        scenes: with the same bands, dates and level.
+        scenes: with the same bands and level, as `open_scenes` or `open_scene` opens them.
+        encoder: to go on from: one that `load_encoder` gave, its folder, or a published
+            name or file, whose decoder goes on too where it is at hand.
+        licences: of the pixels, for the model card.
         progress: is told the share done, 0 to 1, and what is being done.
 
     Raises:
         SceneError, BandError, UnitsError, GridError: the scenes do not go together.
+        ModelError: the encoder cannot be loaded.
         ConfigError: the config does not fit them, or training diverged.
     """
-    from geofm.train.pretrain import pretrain_encoder  # Lightning loads when used
+    from geofm.train.pretrain import pretrain_encoder, start_from  # Lightning loads when used
 
-    return pretrain_encoder(scenes, config, name=name, progress=progress)
+    opened = scenes if isinstance(scenes, Opened) else Opened(tuple(scenes))
+    start = start_from(encoder, config or PretrainConfig())
+    return pretrain_encoder(
+        opened.scenes,
+        config,
+        encoder=start.encoder,
+        decoder=start.decoder,
+        name=name,
+        licences=[*licences, *opened.licences],
+        skipped=opened.skipped,
+        progress=progress,
+    )
 
 
 def finetune(
@@ -364,6 +392,76 @@ def finetune(
         finetune_segmenter(
             task, kinds, pairs, encoder=encoder, config=config, name=name, progress=progress
         )
+    )
+
+
+def design_area(
+    map: "str | Path | xr.Dataset",  # noqa: A002  it is one
+    output: str | Path,
+    *,
+    config: DesignConfig | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> AreaDesign:
+    """Draw the points that a map's areas need, and write them to be labelled by people.
+
+    Args:
+        map: as `map_scene` wrote it, or `Model.map` gave it.
+        output: ``.gpkg``, ``.parquet`` or ``.csv``, with an empty column ``reference``. How
+            the points were drawn is kept in ``.design.json`` beside it.
+        config: which standard error is wanted, of what; 0.02 of the overall accuracy.
+        overwrite: replace points that exist, and what was labelled in them.
+        progress: is told the share done, 0 to 1, and what is being done.
+
+    Raises:
+        SceneError, GridError: it is no map with a CRS.
+        LabelError: the map shows no class.
+        ConfigError: the config names a class that the map has not, or asks too much.
+        OutputError: the output exists, or cannot be written.
+    """
+    return assess_area.design_area(
+        map, output, config=config, overwrite=overwrite, progress=progress
+    )
+
+
+def estimate_area(
+    map: "str | Path | xr.Dataset",  # noqa: A002  it is one
+    reference: str | Path,
+    *,
+    column: str = "reference",
+    skip_unlabelled: bool = False,
+    model: Model | None = None,
+    progress: Progress | None = None,
+) -> AreaEstimate:
+    """Estimate how much ground of each class there is, from labelled points.
+
+    Args:
+        map: as `map_scene` wrote it, or `Model.map` gave it.
+        reference: points that `design_area` drew, labelled; or points of one's own with a
+            column ``inclusion_probability``, drawn at random from all of the map or in
+            its classes.
+        column: of the labels: names of classes, or their codes.
+        skip_unlabelled: leave points without a label out, as if chance had chosen them.
+        model: the map's, where no receipt beside it tells where it was trained.
+        progress: is told the share done, 0 to 1, and what is being done.
+
+    Returns:
+        Area, user's and producer's accuracy of each class and the overall accuracy, each
+        with a standard error and a 95 % interval; ``print`` shows a table.
+
+    Raises:
+        SceneError, GridError: it is no map with a CRS.
+        LabelError: the reference is no random sample of the map, or not labelled so that
+            it tells every class.
+        SplitError: points lie where the model was trained, and were not drawn since.
+    """
+    return assess_area.estimate_area(
+        map,
+        reference,
+        column=column,
+        skip_unlabelled=skip_unlabelled,
+        provenance=None if model is None else model.trained.provenance,
+        progress=progress,
     )
 
 

@@ -122,9 +122,68 @@ def _info(group: Group) -> None:
 
 def _pretrain(group: Group) -> None:
     group.add_argument(
-        "scenes", metavar="SCENE", nargs="+", help="GeoTIFF, COG or VRT; each file is a scene"
+        "scenes",
+        metavar="SCENES",
+        nargs="+",
+        help="folder, list (.txt), catalogue (.csv, .parquet), or files; each file is a scene",
     )
     _output(group, "DIR.geofm", "encoder folder to write")
+    group.add_argument(
+        "--series", action="store_true", help="scenes of one grid are dates of one scene"
+    )
+    group.add_argument(
+        "--encoder", metavar="PATH", help="go on from this encoder folder or published name"
+    )
+    group.add_argument(
+        "--licence", metavar="NAMES", type=names, help="of the pixels, for the model card"
+    )
+    group.add_argument(
+        "--most-skipped",
+        metavar="X",
+        type=float,
+        help="share of the scenes that may be left out, unusable (default: 0.1)",
+    )
+
+
+def _masking(group: Group) -> None:
+    group.add_argument(
+        "--sample-dates",
+        metavar="N",
+        type=count,
+        help="dates of a sample, drawn where scenes have more (default: all)",
+    )
+    group.add_argument(
+        "--mask-ratio", metavar="X", type=float, help="share of the patches hidden (default: 0.75)"
+    )
+    group.add_argument(
+        "--masking",
+        choices=("random", "tube"),
+        metavar="HOW",
+        help="random (default), or tube: the same places on all dates",
+    )
+    group.add_argument(
+        "--norm-pix-loss",
+        action="store_true",
+        default=None,
+        help="rebuild each patch less its mean, over its deviation",
+    )
+    group.add_argument(
+        "--any-resolution",
+        action="store_true",
+        default=None,
+        help="scenes of different ground resolutions go together",
+    )
+    group.add_argument("--image-size", metavar="N", type=count, help="of a sample (default: 128)")
+    group.add_argument("--patch-size", metavar="N", type=count, help="of a token (default: 8)")
+    group.add_argument("--embed-dim", metavar="N", type=count, help="of a token (default: 192)")
+    group.add_argument("--depth", metavar="N", type=count, help="blocks (default: 6)")
+    group.add_argument("--num-heads", metavar="N", type=count, help="of a block (default: 6)")
+    group.add_argument(
+        "--coordinates",
+        metavar="NAMES",
+        type=names,
+        help="what the encoder is told: time, location, or time,location (default: neither)",
+    )
 
 
 def _import(group: Group) -> None:
@@ -222,6 +281,68 @@ def _map(group: Group) -> None:
     )
 
 
+def _area(group: Group) -> None:
+    group.add_argument(
+        "action",
+        choices=("design", "estimate"),
+        metavar="ACTION",
+        help="design: draw points to be labelled; estimate: areas from labelled points",
+    )
+    group.add_argument("map", metavar="MAP", help="map that geofm wrote, or a raster of classes")
+    group.add_argument("points", metavar="POINTS", nargs="?", help="of estimate: labelled points")
+
+
+def _area_design(group: Group) -> None:
+    group.add_argument(
+        "-o",
+        "--output",
+        metavar="POINTS.gpkg",
+        help="points to write (.gpkg, .parquet or .csv), with .design.json beside it",
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace it, labels and all")
+    group.add_argument(
+        "--standard-error",
+        metavar="X",
+        type=float,
+        help="wanted of the overall accuracy (default: 0.02), or of an area as a share of it (0.1)",
+    )
+    group.add_argument(
+        "--area-of", metavar="CLASS", help="the class whose area is wanted, not the accuracy"
+    )
+    group.add_argument(
+        "--accuracy",
+        metavar="CLASS=X",
+        type=shares,
+        action=Merge,
+        help="share of a class on the map expected to be right, such as water=0.9 (default: 0.8)",
+    )
+    group.add_argument(
+        "--allocation",
+        choices=("neyman", "proportional"),
+        metavar="HOW",
+        help="points to classes: neyman (default: by area and expected errors) or proportional",
+    )
+    group.add_argument(
+        "--minimum", metavar="N", type=count, help="points in each class (default: 50)"
+    )
+    group.add_argument("--points", dest="total", metavar="N", type=count, help="in all, instead")
+    group.add_argument("--seed", metavar="N", type=int, help="the same seed, the same points")
+
+
+def _area_estimate(group: Group) -> None:
+    group.add_argument(
+        "--column", metavar="NAME", default="reference", help="of the labels (default: reference)"
+    )
+    group.add_argument(
+        "--skip-unlabelled",
+        action="store_true",
+        help="leave points without a label out, as if chance had chosen them",
+    )
+    group.add_argument(
+        "--model", metavar="DIR.geofm", help="the map's model, where its receipt is lost"
+    )
+
+
 def _output(group: Group, metavar: str, text: str) -> None:
     group.add_argument("-o", "--output", metavar=metavar, required=True, help=text)
     group.add_argument("--overwrite", action="store_true", help="replace it where it exists")
@@ -276,10 +397,18 @@ COMMANDS = {
         Command(
             "pretrain",
             "learn an encoder from scenes without labels",
-            "Learn an encoder from scenes without labels, by masked autoencoding.",
-            ("geofm pretrain scenes/*.tif -o encoder.geofm",),
+            "Learn an encoder from scenes without labels, by masked autoencoding: most patches of "
+            "a window are hidden, and rebuilt from the rest. Clouds and nodata are neither seen "
+            "nor rebuilt. What cannot be used is left out by name.",
+            (
+                "geofm pretrain scenes -o encoder.geofm",
+                "geofm pretrain hls --series --sample-dates 3 --bands blue,green,red,nir08 \\\n"
+                "        --coordinates time,location -o encoder.geofm",
+                "geofm pretrain scenes --encoder prithvi-eo-2.0-100m-tl -o mine.geofm",
+            ),
             (
                 ("Input and output", _pretrain),
+                ("Samples and encoder", _masking),
                 ("Training", _training),
                 (READING, _reading),
                 ("Also", _common),
@@ -336,6 +465,23 @@ COMMANDS = {
                 ("Also", _common),
             ),
         ),
+        Command(
+            "area",
+            "tell how much ground of each class there is, from labelled points",
+            "Tell how much ground of each class there is, with standard errors and 95 % intervals: "
+            "a map's pixels counted, less its errors, as points drawn at random and labelled by "
+            "people show them. First `design`, then label the column `reference`, then `estimate`.",
+            (
+                "geofm area design flood.tif -o points.gpkg --standard-error 0.01",
+                "geofm area estimate flood.tif points.gpkg",
+            ),
+            (
+                ("Input", _area),
+                ("Design", _area_design),
+                ("Estimate", _area_estimate),
+                ("Also", _common),
+            ),
+        ),
     )
 }
 
@@ -375,6 +521,11 @@ def pairs(text: str) -> dict[str, str]:
     if not all(key.strip() and value.strip() for key, _, value in parts):
         raise argparse.ArgumentTypeError(f"{text}: write pairs such as nir08=nir")
     return {key.strip(): value.strip() for key, _, value in parts}
+
+
+def shares(text: str) -> dict[str, float]:
+    """``water=0.9,land=0.8`` as a mapping to numbers."""
+    return {key: float(value) for key, value in pairs(text).items()}
 
 
 def hectares(text: str) -> float:

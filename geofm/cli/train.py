@@ -18,7 +18,7 @@ from geofm.cli.progress import progress_bar
 from geofm.terminal import Style
 
 if TYPE_CHECKING:
-    from geofm.api import PretrainedEncoder
+    from geofm.api import PretrainConfig, PretrainedEncoder
 
 
 def pretrain(flags: Namespace, style: Style) -> Result:
@@ -26,20 +26,63 @@ def pretrain(flags: Namespace, style: Style) -> Result:
     from geofm import api
 
     check_free(flags)
-    scenes = [api.open_scene(path, **reading(flags)) for path in flags.scenes]
-    with progress_bar(f"pretraining on {len(scenes)} scenes") as progress:
+    config = _pretrain_config(flags)
+    # Which clouds are set aside, each scene does as far as it tells them.
+    said = {name: value for name, value in reading(flags).items() if name != "masked_qa"}
+    with progress_bar("opening scenes") as progress:
+        scenes = api.open_scenes(
+            flags.scenes,
+            series=flags.series,
+            most_skipped=config.most_skipped,
+            progress=lambda done: progress(done, "opening scenes"),
+            **said,
+        )
+    with progress_bar(f"pretraining on {len(scenes.scenes)} scenes") as progress:
         encoder = api.pretrain(
             scenes,
-            api.PretrainConfig(**training(flags)),
+            config,
+            encoder=flags.encoder,
             name=name_of(flags.output),
+            licences=flags.licence or (),
             progress=progress,
         )
     api.save(encoder, flags.output, overwrite=flags.overwrite)
+    return _pretrained(encoder, flags.output, style)
+
+
+def _pretrain_config(flags: Namespace) -> "PretrainConfig":
+    """The settings that the user has said; the others keep their defaults."""
+    from geofm import api
+
+    shape = ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "coordinates")
+    names = ("mask_ratio", "masking", "norm_pix_loss", "any_resolution", "most_skipped")
+    said = {name: value for name in names if (value := getattr(flags, name)) is not None}
+    sizes = {name: value for name in shape if (value := getattr(flags, name)) is not None}
+    if flags.sample_dates:
+        said["dates"] = flags.sample_dates
+    if flags.masked_qa is not None:
+        said["masked_qa"] = tuple(flags.masked_qa)
+    if sizes:
+        said["encoder"] = api.EncoderShape(**sizes)
+    return api.PretrainConfig(**training(flags), **said)
+
+
+def _pretrained(encoder: "PretrainedEncoder", output: str, style: Style) -> Result:
+    """The page of a pretrained encoder: what was left out stands first."""
+    scenes = encoder.provenance["scenes"]
+    lines = [f"{scenes['used']} scenes, {scenes['valid_share']:.0%} of their pixels valid"]
+    if scenes["left_out"]:
+        named = [f"  {name}: {reason}" for name, reason in list(scenes["why"].items())[:10]]
+        more = ["  ..."] if scenes["left_out"] > len(named) else []
+        lines += [f"{scenes['left_out']} scenes left out:", *named, *more]
+    lines.append(f"loss {encoder.provenance['loss']:.4f}, {encoder.provenance['seconds']:.0f} s")
     then = (
         f"geofm finetune --task flood --images DIR --labels DIR "
-        f"--encoder {quoted(flags.output)} -o flood.geofm"
+        f"--encoder {quoted(output)} -o flood.geofm"
     )
-    return written("encoder", flags.output, then, style)
+    page = written("encoder", output, then, style)
+    facts = {**page.facts, "scenes": scenes, "loss": encoder.provenance["loss"]}
+    return Result("\n".join([*lines, page.page]), facts)
 
 
 def finetune(flags: Namespace, style: Style) -> Result:

@@ -6,6 +6,8 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from math import prod
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +15,16 @@ import torch
 from torch import Tensor
 
 from geofm.contract import PixelContract
-from geofm.errors import ConfigError, SceneError, UnitsError
+from geofm.errors import ConfigError, ModelError, SceneError, UnitsError
 from geofm.model.coordinates import Coordinates
 from geofm.model.encoder import Encoder, EncoderConfig
-from geofm.model.folder import PretrainedEncoder
+from geofm.model.folder import PretrainedEncoder, load_encoder_folder
 from geofm.model.mae import Decoder, MaeConfig, MaskedAutoencoder
 from geofm.model.patches import patchify
-from geofm.scenes.many import Skipped, check_skipped
+from geofm.model.prithvi import Adaptation, load_prithvi, load_prithvi_mae
 from geofm.scenes.match import masked_as
 from geofm.scenes.reader import Scene
+from geofm.scenes.skipped import Skipped, check_skipped
 from geofm.scenes.window import Window
 from geofm.tiles.area import Area, areas_of, footprint
 from geofm.tiles.dataset import Sample, Spot, TileDataset, valid_spots
@@ -148,6 +151,34 @@ def pretrain_encoder(
 
 _MOST_NAMED = 1000
 """Scenes left out that a card names; it counts them all."""
+
+
+class Start(NamedTuple):
+    """What training goes on from; a new encoder or decoder where it is None."""
+
+    encoder: PretrainedEncoder | None = None
+    decoder: Decoder | None = None
+
+
+def start_from(source: PretrainedEncoder | str | Path | None, config: PretrainConfig) -> Start:
+    """Load what training goes on from: an encoder folder, or published weights.
+
+    Published weights are loaded for ``config.dates``; their decoder goes on where the
+    file holds it.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    if source is None or isinstance(source, PretrainedEncoder):
+        return Start(source)
+    if Path(source).is_dir():
+        return Start(load_encoder_folder(Path(source)))
+    adapt = Adaptation(dates=config.dates or None)
+    encoder = load_prithvi(source, adapt=adapt)
+    try:
+        return Start(encoder, load_prithvi_mae(source, adapt=adapt).decoder)
+    except ModelError:  # the file holds the encoder alone, or the decoder of another
+        return Start(encoder)
 
 
 def _dates_of_a_sample(config: PretrainConfig, encoder: PretrainedEncoder | None) -> int:

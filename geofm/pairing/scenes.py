@@ -1,40 +1,28 @@
 """Many scenes at once: a folder, a list or a catalogue of them -> scenes, and what was left out.
 
-What cannot be opened is left out by name, as long as it is a small share: one damaged
-file in a hundred must not cost a day, and a folder of the wrong files must not pass.
+What cannot be opened is left out by name, as long as it is a small share.
 """
 
-import csv
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-from geofm.errors import GeofmError, SceneError
+from geofm.errors import GeofmError, LabelError, SceneError
+from geofm.pairing.tables import read_rows
 from geofm.scenes.arrayfiles import is_array_file
 from geofm.scenes.discover import is_product, product_of
 from geofm.scenes.handles import is_remote, plain_name
 from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Scene
+from geofm.scenes.skipped import Skipped, check_skipped
 
 RASTERS = {".tif", ".tiff", ".vrt", ".jp2", ".nc", ".zarr"}
 CATALOGUES = {".csv", ".parquet", ".geoparquet", ".pq"}
 LISTS = {".txt", ".lst"}
 _THREADS = min(os.cpu_count() or 1, 4)
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A scene that was left out, and why."""
-
-    name: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,23 +117,6 @@ def open_scenes(
     return Opened(tuple(scenes), tuple(skipped), tuple(licences))
 
 
-def check_skipped(skipped: Sequence[Skipped], count: int, *, most: float) -> None:
-    """What is left out of ``count`` scenes is a share that may be.
-
-    Raises:
-        SceneError: it is more, or all.
-    """
-    if skipped and (len(skipped) == count or len(skipped) > most * count):
-        first = "; ".join(map(str, skipped[:3]))
-        if count == 1:
-            raise SceneError(first)
-        raise SceneError(
-            f"{len(skipped)} of {count} scenes cannot be used, and at most {most:.0%} may be "
-            f"left out: {first}{'; ...' if len(skipped) > 3 else ''}; mend them, name only the "
-            "others, or allow more"
-        )
-
-
 def find_entries(sources: Iterable[str | Path]) -> Iterator[Entry]:
     """The scenes that folders, lists and catalogues name; nothing is opened.
 
@@ -193,6 +164,7 @@ def _in_list(path: Path) -> Iterator[Entry]:
             yield Entry(tuple(_beside(path, word) for word in words))
 
 
+_PATHS = ("path", "image", "scene")
 _PLAIN = ("sensor", "level", "quality_codes")
 _NUMBERS = ("nodata", "resolution", "ground_size")
 _LISTS = ("bands", "dates", "masked_qa")
@@ -200,18 +172,22 @@ _FACTORS = ("scale", "offset")
 
 
 def _in_catalogue(path: Path) -> Iterator[Entry]:
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _parquet_rows(path)
-    for number, row in enumerate(rows, 1):
-        files = row.get("path", "")
+    try:
+        rows = read_rows(path)
+    except LabelError as error:
+        raise SceneError(str(error)) from error
+    for number, cells in enumerate(rows, 1):
+        row = {name.lower(): text for name, text in cells.items()}
+        files = next((row[name] for name in _PATHS if row.get(name)), "")
         if not files:
             raise SceneError(
-                f"{path}: row {number} has no path; needed a column path with the file of each "
-                f"scene; there are {', '.join(row)}"
+                f"{path}, row {number} has no path; needed a column path (or image, or scene) with "
+                f"the file of each scene; there are {', '.join(cells)}"
             )
         try:
             said = _said(row)
         except ValueError as error:
-            raise SceneError(f"{path}: row {number} cannot be read ({error})") from error
+            raise SceneError(f"{path}, row {number} cannot be read ({error})") from error
         if row.get("quality"):
             said["quality"] = [_beside(path, one) for one in _split(row["quality"])]
         yield Entry(
@@ -235,49 +211,6 @@ def _said(row: Mapping[str, str]) -> dict[str, Any]:
             numbers = [float(one) for one in _split(told[name])]
             said[name] = numbers[0] if len(numbers) == 1 else numbers
     return said
-
-
-def _csv_rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [
-                {str(name): (text or "").strip() for name, text in row.items() if name}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, ValueError, csv.Error) as error:
-        raise SceneError(
-            f"{path} is no catalogue of scenes ({error}); needed CSV with a column path"
-        ) from error
-
-
-def _parquet_rows(path: Path) -> list[dict[str, str]]:
-    import pandas as pd
-
-    try:
-        # The footprints of a GeoParquet file are a column of bytes; scenes tell their own.
-        frame = pd.read_parquet(path)
-    except ImportError as error:
-        raise SceneError(
-            f"{path} is Parquet, and pyarrow is not installed; install it "
-            "(uv pip install 'geofm[files]'), or write the catalogue as CSV"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise SceneError(
-            f"{path} is no catalogue of scenes ({error}); needed Parquet with a column path"
-        ) from error
-    records: list[dict[str, Any]] = frame.to_dict("records")
-    return [{str(name): _text(value) for name, value in row.items()} for row in records]
-
-
-def _text(value: Any) -> str:
-    """A cell as a CSV file would hold it."""
-    if isinstance(value, bytes) or value is None or value != value:  # noqa: PLR0124  NaN, NaT
-        return ""
-    if isinstance(value, date):
-        return value.isoformat()[:10]
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return str(value)
-    return ";".join(map(_text, value))
 
 
 def _split(text: str) -> list[str]:
