@@ -40,6 +40,8 @@ from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Pixels, Scene
 from geofm.show import model_html, scene_html
 from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass, find_task
+from geofm.tiles.leakage import Leakage, find_roles
+from geofm.tiles.roles import Roles
 from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ __all__ = [
     "EncoderShape",
     "FinetuneConfig",
     "Labels",
+    "Leakage",
     "MapClass",
     "MapReport",
     "Model",
@@ -61,9 +64,11 @@ __all__ = [
     "Pixels",
     "PretrainConfig",
     "PretrainedEncoder",
+    "Roles",
     "Scene",
     "design_area",
     "estimate_area",
+    "find_roles",
     "finetune",
     "import_model",
     "load_encoder",

@@ -77,10 +77,10 @@ def split_by_area(
     if content is not None:
         order = order[np.argsort(-np.asarray(content, np.float64)[order], kind="stable")]
 
-    in_test = _draw(len(order), test, random.random())
+    in_test = draw_places(len(order), test, random.random())
     in_val = np.zeros(len(order), bool)
     rest = np.flatnonzero(~in_test)
-    in_val[rest] = _draw(len(rest), val / (1 - test), random.random())
+    in_val[rest] = draw_places(len(rest), val / (1 - test), random.random())
 
     def chosen(role: np.ndarray) -> list[Window]:
         return [blocks[i] for i in sorted(order[role])]
@@ -102,7 +102,7 @@ def split_by_area(
     return Split(tuple(trains), tuple(vals), tuple(tests))
 
 
-def _draw(count: int, share: float, start: float) -> np.ndarray:
+def draw_places(count: int, share: float, start: float) -> np.ndarray:
     """Mark every (1/share)-th of ``count`` places, from a random start: (count,) bool."""
     steps = [floor(start + i * share) for i in range(count + 1)]
     return np.diff(steps).astype(bool)
@@ -115,6 +115,29 @@ def keep_apart(windows: Sequence[Window], others: Sequence[Window], *, gap: int)
     vanish is left out.
     """
     return [trimmed for w in windows if (trimmed := _trim(w, others, gap))]
+
+
+def join_windows(windows: Sequence[Window]) -> list[Window]:
+    """Fewer, larger windows that cover the same pixels: neighbours of one side are joined.
+
+    >>> join_windows([Window(0, 0, 4, 4), Window(0, 4, 4, 3), Window(4, 0, 2, 7)])
+    [Window(row=0, col=0, height=6, width=7)]
+    """
+    across: list[Window] = []
+    for w in sorted(windows, key=lambda w: (w.row, w.height, w.col)):
+        last = across[-1] if across else None
+        if last and (last.row, last.height, last.stop_col) == (w.row, w.height, w.col):
+            across[-1] = last._replace(width=last.width + w.width)
+        else:
+            across.append(w)
+    down: list[Window] = []
+    for w in sorted(across, key=lambda w: (w.col, w.width, w.row)):
+        last = down[-1] if down else None
+        if last and (last.col, last.width, last.stop_row) == (w.col, w.width, w.row):
+            down[-1] = last._replace(height=last.height + w.height)
+        else:
+            down.append(w)
+    return sorted(down)
 
 
 def _trim(window: Window, others: Sequence[Window], gap: int) -> Window | None:
