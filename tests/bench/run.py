@@ -29,6 +29,7 @@ LINES = {
 BY_NAME = {
     "install": ["install_size.py"],
     "products": ["products.py"],  # needs the real products of ../shared/data
+    "mae-step": ["mae_step.py"],  # TerraTorch in .peers
     "prithvi": ["prithvi_against_terratorch.py"],  # TerraTorch in .peers: see its first lines
 }
 
