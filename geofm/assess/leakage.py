@@ -5,17 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import shapely
-from pyproj import Geod
 from shapely.geometry.base import BaseGeometry
 
 from geofm.assess.parts import Part
 from geofm.errors import SplitError
 from geofm.scenes.catalog import Pair
 from geofm.tiles.area import STEP, Area, footprint
-
-_ELLIPSOID = Geod(ellps="WGS84")
+from geofm.tiles.nearness import metres_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +80,10 @@ def check_exposure(
     keys = ("training_footprint", "validation_footprint")[: 2 if chosen_on else 1]
     used = [seen for key in keys if (seen := _footprint(provenance, key)) is not None]
     overlap = ground is not None and any(not _overlap(ground, seen).is_empty for seen in used)
-    distances = [] if ground is None else [_distance(ground, seen) for seen in used]
+    distances = [] if ground is None else [metres_between(ground, seen) for seen in used]
     exposure = Exposure(
         overlap=overlap,
-        distance=0.0 if overlap else min(distances, default=None),
+        distance=max(min(distances), 0.0) if distances else None,
         trained=trained,
         pretrained=_share(ground, provenance.get("encoder") or {}, pairs, parts),
         calibrated=_share(ground, provenance.get("calibration") or {}, pairs, parts),
@@ -157,21 +154,6 @@ def _overlap(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
     """What two areas share; slivers that rounding leaves between neighbours are not."""
     shared = shapely.intersection(a, b)
     return shapely.intersection(shared, shared.buffer(-2 * STEP).buffer(4 * STEP))
-
-
-def _distance(a: BaseGeometry, b: BaseGeometry) -> float:
-    """Metres along the ellipsoid between two areas, the shorter way around the Earth."""
-    # Degrees of longitude shrink towards the poles; the nearest points are sought in metres.
-    shrink = max(np.cos(np.deg2rad(a.centroid.y)), 0.01)
-    near = shapely.transform(a, lambda points: points * [shrink, 1])
-    metres = []
-    for turn in (-360, 0, 360):
-        far = shapely.transform(
-            b, lambda points, turn=turn: (points + np.array([turn, 0])) * [shrink, 1]
-        )
-        (x, y), (other_x, other_y) = shapely.get_coordinates(shapely.shortest_line(near, far))
-        metres.append(_ELLIPSOID.inv(x / shrink, y, other_x / shrink, other_y)[2])
-    return float(min(metres))
 
 
 def _metres(distance: float) -> str:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
 
-import shapely
-
 from geofm.errors import TilingError
 from geofm.model.metrics import MIN_BLOCKS
 from geofm.scenes.catalog import Pair
 from geofm.scenes.window import Window
 from geofm.tiles.area import cells
+from geofm.tiles.groups import group_pairs
 
 Unit = Literal["group", "chip", "block"]
 
@@ -68,25 +67,13 @@ def plan_parts(pairs: Sequence[Pair], windows: Sequence[Sequence[Window]] | None
         TilingError: not one list of windows a pair, or a window leaves its grid.
     """
     wanted = _windows(pairs, windows)
-    groups = _groups(pairs)
-    order = {group: at for at, group in enumerate(dict.fromkeys(groups))}
-    if len(order) >= MIN_BLOCKS:
-        return _by_pair(pairs, wanted, "group", [order[group] for group in groups])
+    groups = group_pairs(pairs)
+    if max(groups, default=0) + 1 >= MIN_BLOCKS:
+        unit: Unit = "chip" if len(set(groups)) == len(groups) else "group"
+        return _by_pair(pairs, wanted, unit, groups)
     if len(pairs) >= MIN_BLOCKS:
         return _by_pair(pairs, wanted, "chip", list(range(len(pairs))))
     return _by_block(pairs, wanted)
-
-
-def _groups(pairs: Sequence[Pair]) -> list[str]:
-    """A name for the group of each pair: the given one, else that of the ground it shares."""
-    names = [pair.group or f"pair {at}" for at, pair in enumerate(pairs)]
-    placed = [at for at, pair in enumerate(pairs) if not pair.group and pair.scene.footprint]
-    outlines = [pairs[at].scene.footprint for at in placed]
-    for a, b in shapely.STRtree(outlines).query(outlines, predicate="intersects").T:
-        first, second = sorted((names[placed[a]], names[placed[b]]))
-        if first != second:
-            names = [first if name == second else name for name in names]
-    return names
 
 
 def _windows(

@@ -112,6 +112,8 @@ def _by_share(labelled: Counts, classes: Sequence[MapClass]) -> Iterator[tuple[s
     total = labelled.sum(axis=1)
     shares = labelled / np.maximum(total, 1)[:, None]
     for k, kind in enumerate(classes):
+        if len(classes) == 2 and k == 0:
+            continue  # what the other class leaves
         some = (shares[:, k] > 0) & (shares[:, k] < 1)
         if some.sum() < 2:
             continue

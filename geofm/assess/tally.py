@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -113,8 +113,22 @@ def _count(
     into += np.bincount(cell, weight, into.size).reshape(into.shape)
 
 
-class TallySink:
-    """A sink of the engine that keeps no map, only counts.
+class Labelled(NamedTuple):
+    """The pixels of an area that have a label to score.
+
+    Attributes:
+        where: (height, width) bool over the area.
+        part: of each of them, the position of its part.
+        target: of each of them, the class.
+    """
+
+    where: npt.NDArray[np.bool_]
+    part: npt.NDArray[np.int64]
+    target: Codes
+
+
+class LabelSink:
+    """A sink of the engine that wants only what is labelled, and keeps no map.
 
     Args:
         parts: the windows of each part, disjoint.
@@ -125,37 +139,17 @@ class TallySink:
     """
 
     def __init__(self, job: MapJob, pair: Pair, parts: Sequence[Sequence[Window]]) -> None:
-        assert job.options.logits, "confidence is counted from logits"
-        self.tally = Tally.zeros(len(parts), job.classes)
+        assert job.options.logits, "what is kept comes from logits"
         self._pair, self._parts, self._classes = pair, parts, job.classes
-        calibration = job.model.calibration
-        self._temperature = calibration.temperature if calibration else 1.0
         blocks = [block for strip in job.layout.strips(job.plan) for block in strip]
-        self.done = {b.index: SeamSums() for b in blocks if self._labelled(b.area) is None}
-
-    def write(self, piece: MapPiece) -> None:
-        """Count a piece; it is dropped then."""
-        assert piece.logits is not None
-        labelled = self._labelled(piece.area)
-        if labelled is None:
-            return
-        chosen, part, target = labelled
-        self.tally.add(
-            part,
-            target,
-            piece.classes[chosen],
-            piece.logits[:, chosen],
-            temperature=self._temperature,
-        )
+        self.done = {b.index: SeamSums() for b in blocks if self.labelled(b.area) is None}
 
     def finish(self, block: Block, seams: SeamSums) -> None:
-        """A block is counted."""
+        """A block is through."""
         self.done[block.index] = seams
 
-    def _labelled(
-        self, area: Window
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], Codes] | None:
-        """Where an area has labels to score, their part and class; None where there are none.
+    def labelled(self, area: Window) -> Labelled | None:
+        """Where an area has labels to score; None where it has none.
 
         Raises:
             LabelError: a label is no class.
@@ -170,13 +164,37 @@ class TallySink:
         if (part < 0).all():
             return None
         target = self._pair.labels.read(area)
-        chosen = (part >= 0) & (target != IGNORE)
-        if not chosen.any():
+        where = (part >= 0) & (target != IGNORE)
+        if not where.any():
             return None
-        highest = int(target[chosen].max())
+        highest = int(target[where].max())
         if highest >= self._classes:
             raise LabelError(
                 f"the labels of {self._pair.name} hold the code {highest}; the model has the "
                 f"classes 0 to {self._classes - 1}; say which codes mean them (--codes)"
             )
-        return chosen, part[chosen], target[chosen]
+        return Labelled(where, part[where], target[where])
+
+
+class TallySink(LabelSink):
+    """Counts what is labelled; `LabelSink` says the rest."""
+
+    def __init__(self, job: MapJob, pair: Pair, parts: Sequence[Sequence[Window]]) -> None:
+        super().__init__(job, pair, parts)
+        self.tally = Tally.zeros(len(parts), job.classes)
+        calibration = job.model.calibration
+        self._temperature = calibration.temperature if calibration else 1.0
+
+    def write(self, piece: MapPiece) -> None:
+        """Count a piece; it is dropped then."""
+        labelled = self.labelled(piece.area)
+        if labelled is None or piece.logits is None:
+            return
+        where, part, target = labelled
+        self.tally.add(
+            part,
+            target,
+            piece.classes[where],
+            piece.logits[:, where],
+            temperature=self._temperature,
+        )

@@ -172,6 +172,11 @@ class MapPiece:
     logits: npt.NDArray[np.float32] | None
     seams: SeamSums
 
+    @property
+    def mapped(self) -> npt.NDArray[np.bool_]:
+        """Pixels (height, width) that have logits: a class, or unsure."""
+        return self.classes <= UNSURE
+
 
 def finish_piece(
     buffer: BlendBuffer,
