@@ -213,7 +213,7 @@ class MaskedAutoencoder(nn.Module):
         else:
             if noise is None:
                 noise = torch.rand(measured.shape[:2], generator=generator, device=valid.device)
-            visible, hidden = choose_visible(noise, measured, mask_ratio=self.config.mask_ratio)
+            visible, hidden = self.choose(noise, measured)
         return Hiding(visible, hidden, (measured & hidden.unsqueeze(-1)).sum())
 
     def choose(self, noise: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:

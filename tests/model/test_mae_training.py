@@ -1,5 +1,7 @@
 """The training step against a plain one that rebuilds every token and then looks away."""
 
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +14,12 @@ from geofm.model.mae import MaeConfig, MaskedAutoencoder, others
 from geofm.model.patches import patchify
 
 
-def small_mae(*, dates: int = 2, norm_pix_loss: bool = False) -> MaskedAutoencoder:
+def small_mae(
+    *,
+    dates: int = 2,
+    norm_pix_loss: bool = False,
+    masking: Literal["random", "tube"] = "random",
+) -> MaskedAutoencoder:
     encoder = EncoderConfig(
         bands=3,
         dates=dates,
@@ -24,7 +31,11 @@ def small_mae(*, dates: int = 2, norm_pix_loss: bool = False) -> MaskedAutoencod
         coordinates=("time", "location"),
     )
     options = MaeConfig(
-        decoder_dim=16, decoder_depth=3, decoder_heads=2, norm_pix_loss=norm_pix_loss
+        decoder_dim=16,
+        decoder_depth=3,
+        decoder_heads=2,
+        norm_pix_loss=norm_pix_loss,
+        masking=masking,
     )
     return MaskedAutoencoder(Encoder(encoder), options).train()
 
@@ -129,6 +140,16 @@ def test_tokens_hidden_by_the_caller_are_the_ones_rebuilt() -> None:
     torch.testing.assert_close(first.loss, second.loss, rtol=1e-5, atol=0)
     torch.testing.assert_close(first.prediction, second.prediction)
     assert torch.equal(mae.hide(valid, hidden=hidden).scored, drawn.scored)
+
+
+@pytest.mark.parametrize("dates", [1, 2])
+def test_tubes_hide_the_same_places_on_all_dates(dates: int) -> None:
+    mae = small_mae(dates=dates, masking="tube")
+    _, _, noise = batch(3, dates)
+    hidden = mae.hide(torch.ones(3, dates, 16, 16, dtype=torch.bool), noise).hidden
+    by_date = hidden.reshape(3, dates, 16)
+    assert torch.equal(by_date, by_date[:, :1].expand_as(by_date))
+    assert (hidden.sum(dim=1) == 12 * dates).all()
 
 
 @given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 99), st.data())
