@@ -7,7 +7,8 @@ checkpoints; the course of a step stands here, to be read from top to bottom.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import inf, isfinite
 from signal import SIGINT
@@ -81,6 +82,11 @@ class Rate:
     part: nn.Module | Iterable[nn.Parameter]
     learning_rate: float
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.part, nn.Module):
+            # `Module.parameters()` can be read only once, and would train nothing after.
+            object.__setattr__(self, "part", tuple(self.part))
+
     @property
     def parameters(self) -> list[nn.Parameter]:
         return list(self.part.parameters() if isinstance(self.part, nn.Module) else self.part)
@@ -99,6 +105,20 @@ class Validation:
     score: Callable[[], float]
     every: int
     patience: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Looks at the model now and then, such as to draw what it does; changes nothing.
+
+    Attributes:
+        look: is told the step, counted from 1, while the model holds the weights that would
+            come back now, in evaluation mode and on its device. The first process looks.
+        every: steps between looks; the last step has one too.
+    """
+
+    look: Callable[[int], object]
+    every: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +176,7 @@ def fit(
     config: TrainingConfig,
     rates: Sequence[Rate],
     validation: Validation | None = None,
+    watch: Watch | None = None,
     run: Run | None = None,
     inputs: Mapping[str, object] | None = None,
     what: str = "training",
@@ -175,6 +196,7 @@ def fit(
         config: all other settings.
         rates: parts of the model with their learning rates.
         validation: keeps the best weights, and may end the training early.
+        watch: looks at the model on the way.
         run: where checkpoints and curves go; None keeps nothing.
         inputs: what the curve follows from beside the config, such as the scenes' names,
             as JSON takes it; a run goes on only with the same.
@@ -187,7 +209,8 @@ def fit(
         Stopped: SIGTERM came; ``run.resume`` goes on.
     """
     # Lightning announces its devices and its makers' services at INFO.
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     curve = {name: value for name, value in asdict(config).items() if name not in HOW_IT_RUNS}
     settings = {"config": curve, **(inputs or {})}
     resumes = run is not None and check_run(run, settings)
@@ -205,7 +228,14 @@ def fit(
         # machine, and with them another order of sums.
         torch.set_num_threads(torch.get_num_threads())
         course = _Course(
-            fabric, model, objective, config=config, rates=rates, validation=validation, run=run
+            fabric,
+            model,
+            objective,
+            config=config,
+            rates=rates,
+            validation=validation,
+            watch=watch,
+            run=run,
         )
         if resumes:
             course.load()
@@ -254,6 +284,7 @@ class _Course:
         config: TrainingConfig,
         rates: Sequence[Rate],
         validation: Validation | None,
+        watch: Watch | None,
         run: Run | None,
     ) -> None:
         self.fabric = fabric
@@ -261,6 +292,7 @@ class _Course:
         self.objective = objective
         self.config = config
         self.validation = validation
+        self.watch = watch
         self.run = run
         self.step = 0
         self.ended = False
@@ -345,7 +377,7 @@ class _Course:
         )
         for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
             group["lr"] = highest * share
-        torch.manual_seed(_seed(config.seed, step.number, fabric.global_rank))
+        _seed(fabric.device, config.seed, step.number, fabric.global_rank)
 
         total = torch.zeros((), device=fabric.device)
         for index, part in enumerate(step.parts, start=1):
@@ -365,6 +397,7 @@ class _Course:
         self.step = step.number + 1
         if self.average:
             self.average.update(self.model, self.step)
+        self._watched()
         return _Told(
             step=self.step,
             loss=total,
@@ -380,18 +413,32 @@ class _Course:
         assert isinstance(summed, Tensor)
         return summed
 
-    def _validated(self) -> float | None:
-        """Score the weights that would come back now, and keep them if they are the best."""
-        validation = self.validation
-        last = self.step == self.config.steps
-        if validation is None or not (last or self.step % validation.every == 0):
-            return None
+    def _watched(self) -> None:
+        watch = self.watch
+        if watch and self.fabric.is_global_zero and self._comes_round(watch.every):
+            with self._as_given_back():
+                watch.look(self.step)
+
+    def _comes_round(self, every: int) -> bool:
+        return self.step == self.config.steps or self.step % every == 0
+
+    @contextmanager
+    def _as_given_back(self) -> Iterator[dict[str, Tensor]]:
+        """The model with the weights that would come back now, which are given."""
         weights = self.average.weights if self.average else weights_of(self.model)
         self.model.eval()
         with lent(self.model, weights), torch.no_grad(), self.fabric.autocast():
+            yield weights
+        self.model.train()
+
+    def _validated(self) -> float | None:
+        """Score the weights that would come back now, and keep them if they are the best."""
+        validation = self.validation
+        if validation is None or not self._comes_round(validation.every):
+            return None
+        with self._as_given_back() as weights:
             # Every process scores, lest one waits too long for another; the first one's counts.
             score = float(self.fabric.broadcast(validation.score()))
-        self.model.train()
         if isfinite(score) and (self.best.score is None or score > self.best.score):
             kept = {name: tensor.detach().clone() for name, tensor in weights.items()}
             self.best = _Best(self.step, score, 0, kept)
@@ -503,6 +550,9 @@ class _Teller:
         return sum(tail) / max(len(tail), 1)
 
 
-def _seed(seed: int, step: int, rank: int) -> int:
-    """Of whatever a step draws, dropout for one, so that a resumed step draws the same."""
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
+def _seed(device: torch.device, *words: int) -> None:
+    """Let whatever a step draws, dropout for one, follow from the words: a resumed step too."""
+    seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
