@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from geofm.cli.arguments import (
     Result,
     check_free,
-    class_codes,
     name_of,
     quoted,
     reading,
     training,
     written,
 )
+from geofm.cli.labelled import pairs_of, task_of
 from geofm.cli.progress import progress_bar
 from geofm.terminal import Style
 
@@ -68,7 +68,7 @@ def _pretrain_config(flags: Namespace) -> "PretrainConfig":
 
 
 def _pretrained(encoder: "PretrainedEncoder", output: str, style: Style) -> Result:
-    """The page of a pretrained encoder: what was left out stands first."""
+    """The page of a pretrained encoder, with what was left out."""
     scenes = encoder.provenance["scenes"]
     lines = [f"{scenes['used']} scenes, {scenes['valid_share']:.0%} of their pixels valid"]
     if scenes["left_out"]:
@@ -82,28 +82,25 @@ def _pretrained(encoder: "PretrainedEncoder", output: str, style: Style) -> Resu
     )
     page = written("encoder", output, then, style)
     facts = {**page.facts, "scenes": scenes, "loss": encoder.provenance["loss"]}
-    return Result("\n".join([*lines, page.page]), facts)
+    wrote, what_next = page.page.splitlines()
+    return Result("\n".join([wrote, *lines, what_next]), facts)
 
 
 def finetune(flags: Namespace, style: Style) -> Result:
     """``geofm finetune``."""
     from geofm import api
-    from geofm.tasks import find_task
+    from geofm.tasks import check_classes
 
     check_free(flags)
-    task = find_task(flags.task)
-    pairs = api.open_pairs(
-        flags.images,
-        flags.labels,
-        codes=class_codes(flags.codes, [kind.name for kind in task.classes]),
-        column=flags.column,
-        **reading(flags),
-    )
+    task = task_of(flags)
+    classes = check_classes(task.classes)
+    pairs = pairs_of(flags, [kind.name for kind in classes])
     encoder = _encoder(flags.encoder, dates=len(pairs[0].scene.dates))
     with progress_bar(f"fine-tuning {task.name} on {len(pairs)} scenes") as progress:
         model = api.finetune(
             task.name,
             pairs,
+            classes=classes,
             encoder=encoder,
             config=api.FinetuneConfig(**training(flags)),
             name=name_of(flags.output),

@@ -1,7 +1,7 @@
 """Pretraining by masked autoencoding: scenes without labels in, an encoder out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -31,7 +31,8 @@ from geofm.tiles.dataset import Sample, Spot, TileDataset, valid_spots
 from geofm.tiles.statistics import BandStatistics, measure_statistics
 from geofm.train.config import EncoderShape, PretrainConfig
 from geofm.train.inputs import check_together, contract_of, normalise_batch
-from geofm.train.loop import Progress, Rate, fit, part_of
+from geofm.train.loop import Progress, Rate, Watch, fit, part_of
+from geofm.train.run_folder import Run
 
 Bools = npt.NDArray[np.bool_]
 
@@ -46,6 +47,9 @@ def pretrain_encoder(
     name: str = "encoder",
     licences: Sequence[str] = (),
     skipped: Sequence[Skipped] = (),
+    run: Run | None = None,
+    watch: Callable[[int, MaskedAutoencoder], object] | None = None,
+    watch_every: int = 0,
     progress: Progress | None = None,
 ) -> PretrainedEncoder:
     """Pretrain an encoder by masked autoencoding (He et al. 2022, arXiv:2111.06377).
@@ -63,12 +67,17 @@ def pretrain_encoder(
         name: of the encoder.
         licences: of the pixels, for the model card.
         skipped: scenes that were left out before, for the model card.
+        run: where checkpoints and curves go; None keeps nothing.
+        watch: is told the step, from 1, and the autoencoder as it would come back then.
+        watch_every: steps between looks; 0 for a tenth of all.
         progress: is told the share done, 0 to 1, and what is being done.
 
     Raises:
         SceneError, BandError, UnitsError, GridError: the scenes do not go together, or
             too many cannot be used.
         ModelError, ConfigError: the config does not fit, or training diverged.
+        OutputError: the run's folder holds another training.
+        Stopped: SIGTERM came; ``run.resume`` goes on.
     """
     started = time.perf_counter()
     config = config or PretrainConfig()
@@ -113,6 +122,17 @@ def pretrain_encoder(
         dataset,
         config=config,
         rates=[Rate(mae.encoder, encoder_rate), Rate(mae.decoder, decoder_rate)],
+        watch=watch
+        and Watch(
+            look=lambda step: watch(step, mae), every=watch_every or max(config.steps // 10, 1)
+        ),
+        run=run,
+        inputs={
+            # The statistics tell other pixels under the same names.
+            "scenes": [area.scene.id for area in areas],
+            "contract": asdict(contract),
+            "encoder": encoder and (encoder.sha256 or encoder.name),
+        },
         what=text,
         progress=part_of(progress, 0.1, 1.0),
     )
