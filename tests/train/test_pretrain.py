@@ -66,7 +66,9 @@ def clouded(make_scene, tmp_path, name, under, *, dates=1, share=0.4):
     with rasterio.open(path) as file:
         profile = {
             **{key: file.profile[key] for key in ("crs", "transform", "height", "width")},
-            **{"driver": "GTiff", "count": 1, "dtype": "uint8"},
+            "driver": "GTiff",
+            "count": 1,
+            "dtype": "uint8",
         }
     cloud = tmp_path / f"{name}_cloud.tif"
     with rasterio.open(cloud, "w", **profile) as file:
