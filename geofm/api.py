@@ -15,6 +15,7 @@ from geofm.assess import area as assess_area
 from geofm.assess.area import AreaDesign, AreaEstimate
 from geofm.assess.area_design import DesignConfig
 from geofm.contract import PixelContract
+from geofm.datasets.open import open_dataset
 from geofm.errors import ModelError
 from geofm.info.models import model_rows
 from geofm.info.page import Page
@@ -75,6 +76,7 @@ __all__ = [
     "load_model",
     "map_scene",
     "open_catalog",
+    "open_dataset",
     "open_labels",
     "open_pairs",
     "open_scene",

@@ -38,6 +38,10 @@ class ElsewhereError(LabelError):
     """Labels lie elsewhere than their scene."""
 
 
+class DatasetError(GeofmError):
+    """A published set is unknown, absent, damaged or out of reach."""
+
+
 class SplitError(GeofmError):
     """Training and test areas leak into each other, or one is empty."""
 

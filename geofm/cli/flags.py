@@ -88,6 +88,57 @@ def _reading_for_model(group: Group) -> None:
     )
 
 
+def _labelled(group: Group) -> None:
+    group.add_argument(
+        "--images", metavar="PATH", help="folder of scenes or products, or one of them"
+    )
+    group.add_argument(
+        "--labels",
+        metavar="PATH",
+        help="folder of label rasters, or a file of polygons or points",
+    )
+    group.add_argument(
+        "--catalog",
+        metavar="FILE",
+        help="or a table (CSV, GeoParquet) of image, label, date, group, split, region ...",
+    )
+    group.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="or sen1floods11, hls_burn_scars or multi_temporal_crops, with official splits",
+    )
+    group.add_argument("--root", metavar="DIR", help="folder of the --dataset")
+    group.add_argument(
+        "--download", action="store_true", help="fetch what is missing of the --dataset"
+    )
+    group.add_argument(
+        "--codes",
+        metavar="CODE=CLASS",
+        type=pairs,
+        action=Merge,
+        help="what labels mean, such as '1=water,3=not water'; other labels are left out",
+    )
+    group.add_argument(
+        "--legend", metavar="FILE", help="your classes: CSV or TOML of code,name,color,stored"
+    )
+    group.add_argument("--column", metavar="NAME", help="the polygons' column of labels")
+    group.add_argument(
+        "--background", metavar="CLASS", help="class outside all polygons (default: unlabelled)"
+    )
+    group.add_argument(
+        "--ignore-edges",
+        metavar="N",
+        type=whole,
+        default=0,
+        help="leave out labels within N px of another class (default: 0)",
+    )
+    group.add_argument(
+        "--groups",
+        metavar="FILE:COLUMN",
+        help="what may not be split: a table's column, or a fact such as event",
+    )
+
+
 def _training(group: Group) -> None:
     group.add_argument("--steps", metavar="N", type=count, help="optimizer steps (default: 1000)")
     group.add_argument(
@@ -233,22 +284,9 @@ def _unsaid(group: Group) -> None:
 
 
 def _finetune(group: Group) -> None:
-    group.add_argument("--task", required=True, metavar="NAME", help="flood, burn_scar or crops")
-    group.add_argument("--images", required=True, metavar="DIR", help="folder of scenes")
     group.add_argument(
-        "--labels",
-        required=True,
-        metavar="PATH",
-        help="folder of label rasters, or a file of polygons",
+        "--task", metavar="NAME", help="flood, burn_scar, crops, or custom with a --legend"
     )
-    group.add_argument(
-        "--codes",
-        metavar="CODE=CLASS",
-        type=pairs,
-        action=Merge,
-        help="what labels mean, such as '1=water,3=not water'; other labels are left out",
-    )
-    group.add_argument("--column", metavar="NAME", help="the polygons' column of labels")
     group.add_argument(
         "--encoder",
         metavar="PATH",
@@ -365,6 +403,7 @@ def _running(group: Group) -> None:
     )
 
 
+LABELLED = "Scenes and their labels"
 READING = "Reading scenes whose files do not say"
 COMMANDS = {
     command.name: command
@@ -434,14 +473,16 @@ COMMANDS = {
             "finetune",
             "teach an encoder a task from a few labels",
             "Teach an encoder a task from a few labelled scenes. Images and label rasters pair "
-            "by file name; polygons are drawn on every image that they touch.",
+            "by file name; polygons and points are drawn on every image that they touch.",
             (
                 "geofm finetune --task flood --images chips --labels labels -o flood.geofm",
                 "geofm finetune --task flood --images chips --labels water.gpkg \\\n"
                 "        --codes 'lake=water,field=not water' --column kind -o flood.geofm",
+                "geofm finetune --dataset sen1floods11 --root DIR --download -o flood.geofm",
             ),
             (
-                ("Input and output", _finetune),
+                (LABELLED, _labelled),
+                ("Task and output", _finetune),
                 ("Training", _training),
                 (READING, _reading),
                 ("Also", _common),
@@ -534,6 +575,13 @@ def hectares(text: str) -> float:
     if not 0 <= area < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: write hectares from 0, such as 0.5")
     return area
+
+
+def whole(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: write a whole number from 0")
+    return int(text)
 
 
 def count(text: str) -> int:
