@@ -175,6 +175,11 @@ class Evaluation:
         """Of each class, in the order of the codes."""
         return self.scores.classes
 
+    def __str__(self) -> str:
+        from geofm.assess.table import evaluation_text  # it knows this class
+
+        return evaluation_text(self)
+
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; a model's provenance keeps it as ``scores``.
 
