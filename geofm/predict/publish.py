@@ -99,7 +99,12 @@ def publish(
     places = output_files(out)
     files = {layer.name: places[layer.name] for layer in layers}
     receipt = {
-        "model": {"name": job.model.name, "sha256": job.model.sha256},
+        "model": {
+            "name": job.model.name,
+            "sha256": job.model.sha256,
+            # So that a reference for the map's area can be told from the model's own labels.
+            "training_footprint": job.model.provenance.get("training_footprint"),
+        },
         "scene": {
             "id": scene.id,
             "paths": list(scene.paths),

@@ -16,9 +16,11 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterWindow
 
 from geofm.errors import SceneError
 from geofm.scenes.handles import borrow, gdal_reason, is_remote, plain_name
+from geofm.scenes.window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,18 @@ def read_preview(path: str | Path, *, side: int, bands: int = 1) -> npt.NDArray[
             list(range(1, bands + 1)), out_shape=(bands, *shape), resampling=Resampling.nearest
         )
     return preview
+
+
+def read_window(path: str | Path, window: Window) -> npt.NDArray[Any]:
+    """Read a window of a raster's first band as stored, (1, height, width).
+
+    Raises:
+        SceneError: as `read_facts`, or its pixels are damaged.
+    """
+    with _opened(str(path)) as file:
+        wanted = RasterWindow(window.col, window.row, window.width, window.height)
+        pixels: npt.NDArray[Any] = file.read([1], window=wanted)
+    return pixels
 
 
 @contextmanager
