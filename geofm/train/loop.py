@@ -301,7 +301,8 @@ class _Course:
             [(rate.parameters, rate.learning_rate) for rate in rates],
             weight_decay=config.weight_decay,
         )
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        # Fused: one pass over the weights instead of ten.
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         self.highest = [float(group["lr"]) for group in optimizer.param_groups]
         self.module, self.optimizer = fabric.setup(_Loss(model, objective), optimizer)
         self.average = WeightAverage(model, decay=config.ema) if config.ema else None
