@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from geofm.api import (
         AreaDesign,
         AreaEstimate,
+        Comparison,
         DesignConfig,
         EncoderShape,
+        Evaluation,
         FinetuneConfig,
         Labels,
         Leakage,
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
         PretrainedEncoder,
         Roles,
         Scene,
+        calibrate,
+        compare,
         design_area,
         estimate_area,
+        evaluate,
         find_roles,
         finetune,
         import_model,
@@ -46,6 +51,8 @@ if TYPE_CHECKING:
         open_scenes,
         pretrain,
         save,
+        save_evaluation,
+        with_scores,
     )
 
 __version__ = "0.1.0"
@@ -53,8 +60,10 @@ __version__ = "0.1.0"
 __all__ = [
     "AreaDesign",
     "AreaEstimate",
+    "Comparison",
     "DesignConfig",
     "EncoderShape",
+    "Evaluation",
     "FinetuneConfig",
     "GeofmError",
     "Labels",
@@ -71,8 +80,11 @@ __all__ = [
     "Roles",
     "Scene",
     "__version__",
+    "calibrate",
+    "compare",
     "design_area",
     "estimate_area",
+    "evaluate",
     "find_roles",
     "finetune",
     "import_model",
@@ -87,6 +99,8 @@ __all__ = [
     "open_scenes",
     "pretrain",
     "save",
+    "save_evaluation",
+    "with_scores",
 ]
 
 

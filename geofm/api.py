@@ -4,7 +4,7 @@ Everything here is reached as ``geofm.NAME``; all other modules are private.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,11 @@ import numpy.typing as npt
 from geofm.assess import area as assess_area
 from geofm.assess.area import AreaDesign, AreaEstimate
 from geofm.assess.area_design import DesignConfig
+from geofm.assess.calibrate import COVERAGE, calibrate_model
+from geofm.assess.chips import draw_chips
+from geofm.assess.compare import Comparison, paired_test
+from geofm.assess.evaluate import Evaluation, evaluate_model
+from geofm.assess.page import write_page
 from geofm.contract import PixelContract
 from geofm.datasets.open import open_dataset
 from geofm.errors import ModelError
@@ -39,10 +44,11 @@ from geofm.scenes.catalog import Pair
 from geofm.scenes.labels import Labels, open_labels
 from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Pixels, Scene
+from geofm.scenes.window import Window
 from geofm.show import model_html, scene_html
 from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass, find_task
 from geofm.tiles.leakage import Leakage, find_roles
-from geofm.tiles.roles import Roles
+from geofm.tiles.roles import Roles, whole
 from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig
 
 if TYPE_CHECKING:
@@ -51,8 +57,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AreaDesign",
     "AreaEstimate",
+    "Comparison",
     "DesignConfig",
     "EncoderShape",
+    "Evaluation",
     "FinetuneConfig",
     "Labels",
     "Leakage",
@@ -67,8 +75,11 @@ __all__ = [
     "PretrainedEncoder",
     "Roles",
     "Scene",
+    "calibrate",
+    "compare",
     "design_area",
     "estimate_area",
+    "evaluate",
     "find_roles",
     "finetune",
     "import_model",
@@ -83,6 +94,8 @@ __all__ = [
     "open_scenes",
     "pretrain",
     "save",
+    "save_evaluation",
+    "with_scores",
 ]
 
 # A notebook draws a scene, and scenes know no matplotlib: its card is lent from above.
@@ -375,29 +388,66 @@ def finetune(
     classes: Sequence[MapClass] | None = None,
     encoder: PretrainedEncoder | None = None,
     config: FinetuneConfig | None = None,
+    val: float | Sequence[Pair] = 0.2,
+    allow_leakage: bool = False,
+    features: str | Path | None = None,
     name: str = "",
+    licences: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Model:
     """Teach an encoder a task from labelled scenes.
+
+    The model reads what the labelled scenes are: their level, resolution and number
+    of dates, in the encoder's bands. What differs from the encoder's own pixels, and how
+    the labels were split, is told in its provenance.
 
     Args:
         task: ``"flood"``, ``"burn_scar"`` or ``"crops"``; any word with ``classes``.
         pairs: scenes with labels, as `open_pairs` finds them.
         classes: in the order of their codes; the task's own by default.
         encoder: to start from; None trains a small one from nothing.
+        val: what the best weights are chosen by: a share of the labelled area, which is
+            set apart with a gap where the labels are enough, or other pairs; 0 for
+            none. Pairs that come with a split keep it.
+        allow_leakage: take a given split whose roles lie near each other.
+        features: folder in which to keep what a frozen encoder sees (``encoder_rate=0``).
+            Training a head again, and mapping again, then takes seconds; the map's bytes
+            are the same as without.
+        licences: of the pixels and labels, for the model card.
         progress: is told the share done, 0 to 1, and what is being done.
 
     Raises:
-        LabelError: no pixel is labelled, or a label is no class.
+        LabelError: no valid pixel is labelled, all of one class, or a label is no class.
         SceneError, BandError, UnitsError, GridError: a scene does not fit.
+        SplitError: a given split leaks.
         ConfigError: the task is unknown, the config does not fit, or training diverged.
     """
     from geofm.train.finetune import finetune_segmenter  # Lightning loads when used
+    from geofm.train.roles import finetuning_roles
 
     kinds = find_task(task).classes if classes is None else classes
+    share = val if isinstance(val, int | float) else 0.0
+    roles = finetuning_roles(
+        pairs, val=share, seed=config.seed if config else 0, allow_leakage=allow_leakage
+    )
+    train, windows = roles.of("train", pairs)
+    chosen, chosen_windows = roles.of("val", pairs)
+    others = [] if isinstance(val, int | float) else list(val)
     return Model(
         finetune_segmenter(
-            task, kinds, pairs, encoder=encoder, config=config, name=name, progress=progress
+            task,
+            kinds,
+            train,
+            windows=windows,
+            val=[*chosen, *others],
+            val_windows=[*chosen_windows, *((whole(pair),) for pair in others)],
+            split=roles.how,
+            encoder=encoder,
+            config=config,
+            features=None if features is None else Path(features),
+            name=name,
+            licences=licences,
+            progress=progress,
         )
     )
 
@@ -469,6 +519,148 @@ def estimate_area(
         skip_unlabelled=skip_unlabelled,
         provenance=None if model is None else model.trained.provenance,
         progress=progress,
+    )
+
+
+def evaluate(
+    model: Model,
+    pairs: Sequence[Pair],
+    *,
+    windows: Sequence[Sequence[Window]] | None = None,
+    allow_leakage: bool = False,
+    accept: Mapping[str, str] | None = None,
+    memory: int = 2 * 2**30,
+    precision: Precision = "auto",
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score the maps that a model draws of labelled scenes, blended as `map_scene` writes them.
+
+    Intervals come from drawing groups of scenes, chips or blocks anew, never pixels; a CRS
+    is not needed. What has labels is mapped in bounded memory, and no map is kept.
+
+    Args:
+        pairs: scenes with labels, as `open_pairs` finds them, that trained nothing.
+        windows: for each pair, the windows to score, disjoint; None for all.
+        allow_leakage: score also what the model was trained on.
+        memory: ceiling over the model itself, bytes.
+        accept, precision, device, progress: as `Model.map`.
+
+    Returns:
+        Confusion, IoU, F1, precision, recall and accuracy with 95 % intervals, slices,
+        and how far confidence holds; ``print`` shows a table, ``plain()`` is JSON.
+
+    Raises:
+        SplitError: the model was trained on some of it.
+        LabelError: nothing is labelled where the map has a class, or a label is no class.
+        SceneError, BandError, UnitsError, GridError: a scene does not fit the model.
+    """
+    options = MapOptions(accept=accept or {}, memory=memory, precision=precision, device=device)
+    return evaluate_model(
+        model.trained,
+        pairs,
+        windows=windows,
+        allow_leakage=allow_leakage,
+        options=options,
+        progress=progress,
+    )
+
+
+def compare(first: Evaluation, second: Evaluation) -> Comparison:
+    """Is the second model better? Both drawn and swapped on the same blocks.
+
+    Args:
+        first, second: of the same pairs and windows.
+
+    Returns:
+        The difference of their mean IoU with a 95 % interval and a p-value.
+
+    Raises:
+        ModelError: the models map different classes.
+        LabelError: they were not scored on the same pairs and windows.
+    """
+    return paired_test(first, second)
+
+
+def save_evaluation(
+    model: Model,
+    pairs: Sequence[Pair],
+    evaluation: Evaluation,
+    path: str | Path,
+    *,
+    comparison: Comparison | None = None,
+    accept: Mapping[str, str] | None = None,
+    precision: Precision = "auto",
+    device: str | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Path:
+    """Write an evaluation as one HTML page, with the best, median and worst chips as pictures.
+
+    Args:
+        model, pairs: those of the evaluation; the chips are mapped once more.
+        path: an HTML file, replaced; it needs no other file.
+        comparison: with another model.
+        accept, precision, device, progress: as `Model.map`.
+        command: what the user typed, for the foot of the page.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    options = MapOptions(accept=accept or {}, precision=precision, device=device)
+    chips = draw_chips(model.trained, pairs, evaluation, options=options, progress=progress)
+    return write_page(Path(path), evaluation, chips, comparison, command=command)
+
+
+def with_scores(model: Model, evaluation: Evaluation) -> Model:
+    """The model with an evaluation in its provenance, for its card; `save` keeps both."""
+    provenance = {**model.trained.provenance, "scores": evaluation.plain()}
+    return Model(replace(model.trained, provenance=provenance))
+
+
+def calibrate(
+    model: Model,
+    pairs: Sequence[Pair],
+    *,
+    windows: Sequence[Sequence[Window]] | None = None,
+    coverage: float | None = COVERAGE,
+    allow_leakage: bool = False,
+    accept: Mapping[str, str] | None = None,
+    memory: int = 2 * 2**30,
+    precision: Precision = "auto",
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """The same model, whose probabilities hold and which calls unsure what it does not know.
+
+    A temperature is fitted on validation pixels; it changes no class. Below a probability
+    that ``coverage`` of these pixels reach, maps hold the code 253 instead of a class.
+
+    Args:
+        pairs: scenes with labels that trained nothing, and will not test.
+        windows: for each pair, the windows to fit on; None for all.
+        coverage: share of the pixels that keep their class, above 0 to 1; None for all.
+        allow_leakage: fit also on what the model was trained on.
+        memory: ceiling over the model itself, bytes.
+        accept, precision, device, progress: as `Model.map`.
+
+    Raises:
+        ConfigError: ``coverage`` is out of range.
+        SplitError: the model was trained on some of it.
+        LabelError: too few pixels are labelled, or a label is no class.
+        SceneError, BandError, UnitsError, GridError: a scene does not fit the model.
+    """
+    options = MapOptions(accept=accept or {}, memory=memory, precision=precision, device=device)
+    return Model(
+        calibrate_model(
+            model.trained,
+            pairs,
+            windows=windows,
+            coverage=coverage,
+            allow_leakage=allow_leakage,
+            options=options,
+            progress=progress,
+        )
     )
 
 

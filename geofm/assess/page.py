@@ -200,7 +200,7 @@ def _confidence(evaluation: Evaluation) -> Iterator[str]:
     yield f'<div class="pair">{_reliability(found)}{_risk(found)}</div>'
 
 
-_PLOT, _LEFT, _TOP = 230, 44, 12
+_PLOT, _LEFT, _TOP = 230, 58, 12
 
 
 def _frame(title: str, across: str, up: str, ticks: Sequence[tuple[float, str]]) -> Iterator[str]:
@@ -276,7 +276,8 @@ def _slice_table(slices: Sequence[Slice]) -> Iterator[str]:
     if not slices:
         return
     yield "<h2>Where it is worst</h2><table><tr><th>fact</th><th>value</th><th>mean IoU</th>"
-    yield '<th></th><th class="n">accuracy</th><th class="n">scenes</th><th class="n">pixels</th></tr>'
+    yield '<th></th><th class="n">accuracy</th><th class="n">scenes</th>'
+    yield '<th class="n">pixels</th></tr>'
     for each in slices[:_MOST_SLICES]:
         share = "-" if each.accuracy.value is None else f"{each.accuracy.value:.3f}"
         yield f"<tr><td>{escape(each.fact)}</td><td>{escape(each.value)}</td>"
