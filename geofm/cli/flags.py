@@ -295,6 +295,68 @@ def _finetune(group: Group) -> None:
     _output(group, "DIR.geofm", "model folder to write")
 
 
+def _model(group: Group) -> None:
+    group.add_argument(
+        "--head", choices=("fcn", "linear", "unet", "upernet"), help="on the encoder (default: fcn)"
+    )
+    group.add_argument("--channels", metavar="N", type=count, help="width of the head")
+    group.add_argument(
+        "--encoder-rate",
+        metavar="X",
+        type=float,
+        help="the encoder's learning rate, as a share; 0 keeps it as it is (default: 1)",
+    )
+    group.add_argument(
+        "--layer-decay",
+        metavar="X",
+        type=float,
+        help="rate of each block over that of the one above it (default: 1)",
+    )
+    group.add_argument(
+        "--lora", metavar="RANK", type=count, help="train a low-rank change of the encoder alone"
+    )
+    group.add_argument(
+        "--loss", choices=("ce", "focal", "dice", "ce+dice"), help="to make small (default: ce)"
+    )
+    group.add_argument(
+        "--class-weights",
+        choices=("none", "balanced"),
+        help="weigh rare classes more in the loss (default: none)",
+    )
+    group.add_argument(
+        "--image-size", metavar="PX", type=count, help="of a sample (default: the encoder's)"
+    )
+    group.add_argument(
+        "--light", metavar="X", type=float, help="let brightness vary by exp(X) (default: 0)"
+    )
+    group.add_argument(
+        "--features",
+        metavar="DIR",
+        help="keep what an encoder at rate 0 sees, so that the next training takes seconds",
+    )
+
+
+def _validation(group: Group) -> None:
+    group.add_argument(
+        "--val",
+        metavar="SHARE",
+        type=float,
+        default=0.2,
+        help="of the labelled area, to choose the best weights by; 0 for none (default: 0.2)",
+    )
+    group.add_argument(
+        "--patience",
+        metavar="N",
+        type=whole,
+        help="scores without a better one until training stops; 0 for never (default: 10)",
+    )
+    group.add_argument(
+        "--allow-leakage",
+        action="store_true",
+        help="take a given split whose roles lie near each other",
+    )
+
+
 def _map(group: Group) -> None:
     group.add_argument("model", metavar="MODEL", help="model folder")
     group.add_argument("scenes", metavar="SCENE", nargs="+", help="GeoTIFF, COG or VRT, or a URL")
@@ -483,6 +545,8 @@ COMMANDS = {
             (
                 (LABELLED, _labelled),
                 ("Task and output", _finetune),
+                ("Model", _model),
+                ("Validation", _validation),
                 ("Training", _training),
                 (READING, _reading),
                 ("Also", _common),

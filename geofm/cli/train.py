@@ -18,7 +18,7 @@ from geofm.cli.progress import progress_bar
 from geofm.terminal import Style
 
 if TYPE_CHECKING:
-    from geofm.api import PretrainConfig, PretrainedEncoder
+    from geofm.api import FinetuneConfig, Model, PretrainConfig, PretrainedEncoder
 
 
 def pretrain(flags: Namespace, style: Style) -> Result:
@@ -102,13 +102,43 @@ def finetune(flags: Namespace, style: Style) -> Result:
             pairs,
             classes=classes,
             encoder=encoder,
-            config=api.FinetuneConfig(**training(flags)),
+            config=_finetune_config(flags),
+            val=flags.val,
+            allow_leakage=flags.allow_leakage,
+            features=flags.features,
             name=name_of(flags.output),
             progress=progress,
         )
     api.save(model, flags.output, overwrite=flags.overwrite)
-    then = f"geofm map {quoted(flags.output)} SCENE.tif -o {task.name}.tif"
-    return written("model", flags.output, then, style)
+    return _finetuned(model, flags.output, style)
+
+
+def _finetune_config(flags: Namespace) -> "FinetuneConfig":
+    """The settings that the user has said; the others keep their defaults."""
+    from geofm import api
+
+    names = (
+        *("head", "channels", "encoder_rate", "layer_decay", "lora", "loss", "class_weights"),
+        *("image_size", "light", "patience"),
+    )
+    said = {name: value for name in names if (value := getattr(flags, name)) is not None}
+    return api.FinetuneConfig(**training(flags), **said)
+
+
+def _finetuned(model: "Model", output: str, style: Style) -> Result:
+    """The page of a model, with what it was fitted to and chosen by."""
+    provenance = model.trained.provenance
+    facts = {name: provenance[name] for name in ("loss", "adapted", "split", "validation")}
+    lines = [provenance["split"], *provenance["adapted"], f"loss {provenance['loss']:.4f}"]
+    chosen = provenance["validation"]
+    if chosen:
+        lines.append(
+            f"validation: mean IoU {chosen['mean IoU']:.3f}, best at step {chosen['step']}"
+        )
+    then = f"geofm map {quoted(output)} SCENE.tif -o {model.task}.tif"
+    page = written("model", output, then, style)
+    wrote, what_next = page.page.splitlines()
+    return Result("\n".join([wrote, *filter(None, lines), what_next]), {**page.facts, **facts})
 
 
 def _encoder(source: str | None, *, dates: int) -> "PretrainedEncoder | None":

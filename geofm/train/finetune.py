@@ -33,7 +33,6 @@ from geofm.train.inputs import check_together, contract_of
 from geofm.train.labelling import Labelling, ValidationScore
 from geofm.train.loop import Progress, Validation, fit, part_of
 from geofm.train.pretrain import encoder_config
-from geofm.train.reading import Samples
 from geofm.train.rates import finetuning_rates
 from geofm.train.reading import Samples
 from geofm.train.run_folder import Run
@@ -49,6 +48,7 @@ def finetune_segmenter(
     windows: Sequence[Sequence[Window]] | None = None,
     val: Sequence[Pair] = (),
     val_windows: Sequence[Sequence[Window]] | None = None,
+    split: str = "",
     features: Path | None = None,
     name: str = "",
     licences: Sequence[str] = (),
@@ -75,6 +75,7 @@ def finetune_segmenter(
         windows: for each pair, the windows that may be read; None for all.
         val: pairs to choose the weights by, apart from the others.
         val_windows: for each of them, the windows that may be read; None for all.
+        split: how the two came about, for the provenance.
         features: a folder in which to keep the features of a frozen encoder;
             samples then come from the windows of a map, upright and unchanged,
             so that they and the map read the same features.
@@ -105,6 +106,8 @@ def finetune_segmenter(
     val_areas = _areas(val, val_windows, encoder, masked_qa)
     contract = _contract(areas, val_areas, encoder, start)
     contract = replace(contract, masked_qa=masked_qa)
+    if split:
+        start(1.0, split)
     changes = differences(encoder.contract, contract) if encoder else []
     if changes:
         start(1.0, f"fitting the encoder to the scenes: {'; '.join(changes)}")
@@ -144,12 +147,14 @@ def finetune_segmenter(
             kind.name: int(count) for kind, count in zip(classes, pixels, strict=True)
         },
         "adapted": changes,
+        "split": split,
+        "validation": {"mean IoU": fitted.best_score, "step": fitted.best_step}
+        if val_areas
+        else None,
         "encoder": None
         if encoder is None
         else {"name": encoder.name, "sha256": encoder.sha256, **encoder.provenance},
     }
-    if val_areas:
-        provenance["validation"] = {"mean IoU": fitted.best_score, "step": fitted.best_step}
     return TrainedModel(
         segmenter=segmenter,
         contract=contract,
