@@ -297,7 +297,10 @@ def _finetune(group: Group) -> None:
 
 def _model(group: Group) -> None:
     group.add_argument(
-        "--head", choices=("fcn", "linear", "unet", "upernet"), help="on the encoder (default: fcn)"
+        "--head",
+        choices=("fcn", "linear", "unet", "upernet"),
+        metavar="NAME",
+        help="on the encoder: fcn (default), linear, unet or upernet",
     )
     group.add_argument("--channels", metavar="N", type=count, help="width of the head")
     group.add_argument(
@@ -316,12 +319,16 @@ def _model(group: Group) -> None:
         "--lora", metavar="RANK", type=count, help="train a low-rank change of the encoder alone"
     )
     group.add_argument(
-        "--loss", choices=("ce", "focal", "dice", "ce+dice"), help="to make small (default: ce)"
+        "--loss",
+        choices=("ce", "focal", "dice", "ce+dice"),
+        metavar="NAME",
+        help="to make small: ce (cross-entropy, default), focal, dice or ce+dice",
     )
     group.add_argument(
         "--class-weights",
         choices=("none", "balanced"),
-        help="weigh rare classes more in the loss (default: none)",
+        metavar="NAME",
+        help="balanced weighs rare classes more in the loss (default: none)",
     )
     group.add_argument(
         "--image-size", metavar="PX", type=count, help="of a sample (default: the encoder's)"
@@ -378,6 +385,44 @@ def _map(group: Group) -> None:
     )
     group.add_argument(
         "--resume", action="store_true", help="go on where a stopped run of this map ended"
+    )
+
+
+def _evaluate(group: Group) -> None:
+    group.add_argument(
+        "models", metavar="MODEL", nargs="+", help="model folder; a second is compared with it"
+    )
+    _scored(group, usual="test")
+    group.add_argument(
+        "--html", metavar="OUT.html", help="write one page with tables, curves and chips"
+    )
+    group.add_argument(
+        "--write-card", action="store_true", help="keep the scores in the model folder"
+    )
+
+
+def _calibrate(group: Group) -> None:
+    group.add_argument("model", metavar="MODEL", help="model folder")
+    _scored(group, usual="val")
+    group.add_argument(
+        "--coverage",
+        metavar="SHARE",
+        type=float,
+        default=0.95,
+        help="of the pixels that keep a class; the rest is unsure (default: 0.95; 1: none is)",
+    )
+    _output(group, "OUT.geofm", "model folder to write")
+
+
+def _scored(group: Group, *, usual: str) -> None:
+    group.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        metavar="WHICH",
+        help=f"train, val, test or all (default: {usual} where splits are given, else all)",
+    )
+    group.add_argument(
+        "--allow-leakage", action="store_true", help="take also what the model was trained on"
     )
 
 
@@ -565,6 +610,43 @@ COMMANDS = {
             ),
             (
                 ("Input and output", _map),
+                ("How it runs", _running),
+                (READING, _reading_for_model),
+                ("Also", _common),
+            ),
+        ),
+        Command(
+            "evaluate",
+            "score a model on labelled scenes, with intervals",
+            "Score the maps that a model draws of labelled scenes: IoU, F1, precision, recall and "
+            "accuracy with 95 % intervals by drawing groups, chips or blocks anew, what fails "
+            "worst, and whether its confidence holds. What the model was trained on is refused. "
+            "Two models are compared on the same blocks.",
+            (
+                "geofm evaluate flood.geofm --images chips --labels water --html flood.html",
+                "geofm evaluate old.geofm new.geofm --catalog test.csv --split test",
+            ),
+            (
+                ("Input and output", _evaluate),
+                (LABELLED, _labelled),
+                ("How it runs", _running),
+                (READING, _reading_for_model),
+                ("Also", _common),
+            ),
+        ),
+        Command(
+            "calibrate",
+            "make a model's confidence hold, and let it say unsure",
+            "Fit a temperature on labelled scenes that trained nothing, so that a confidence of "
+            "90 % is right nine times in ten, and a bound below which maps hold 253, unsure, "
+            "instead of a class. The weights stay.",
+            (
+                "geofm calibrate flood.geofm --images val --labels water -o calm.geofm",
+                "geofm calibrate flood.geofm --catalog pairs.csv --coverage 0.9 -o calm.geofm",
+            ),
+            (
+                ("Input and output", _calibrate),
+                (LABELLED, _labelled),
                 ("How it runs", _running),
                 (READING, _reading_for_model),
                 ("Also", _common),
