@@ -179,3 +179,24 @@ def _whole(pairs: list[Pair]) -> Part:
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def unlabelled() -> list[Scene]:
+    """The scenes that the encoder in data/ is pretrained on: pixels alone, no label.
+
+    Training halves only: the largest flood place, even clusters of forest in both years,
+    every other fire before and after, and a year of monthly composites.
+    """
+    chips = _rows(SHARED / "flood_water_hls_chips" / "chips.csv")
+    scenes = [hls_chip(row["chip"]) for row in chips if row["place"] == "2"]
+    beetle = SHARED / "barkbeetle_s2_czechia"
+    files = {path.name: path for path in beetle.rglob("*.tif")}
+    even = [r["id"] for r in _rows(beetle / "places.csv") if int(r["cluster_5km"]) % 2 == 0]
+    scenes += [beetle_scene(files[f"{i}_s2_{y}-09.tif"]) for i in even for y in (2019, 2020)]
+    for after in sorted((SHARED / "burn_landsat7").glob("*_after.tif"))[::2]:
+        before = after.with_name(after.name.replace("_after", "_before"))
+        scenes += [landsat7(after), landsat7(before)]
+    composites = SHARED / "crops_worldcereal" / "monthly_composites_31U" / "S2_6band_T12.tif"
+    months = [f"{2020 + (m > 12)}-{(m - 1) % 12 + 1:02d}-15" for m in range(11, 23)]
+    scenes.append(open_scene(composites, bands=SIX, dates=months, scale=1e-4, level="surface"))
+    return scenes
