@@ -57,6 +57,7 @@ def fetch_file(address: str, path: Path) -> None:
             announced = _continue(address, part)
             break
         except HTTPError as error:
+            error.close()
             if error.code == 416:  # the part is as long as the file or longer
                 part.unlink(missing_ok=True)
             elif error.code < 500 and error.code != 429:

@@ -191,7 +191,7 @@ def _flood_facts(root: Path) -> Callable[[str], tuple[tuple[str, ...] | None, Fa
                 if event.get("s2_date")
             }
     official = {
-        chip: path.stem.split("_")[2]
+        chip: path.stem.split("_")[1]
         for path in visible_files(root)
         if path.match("flood_*_data.*")
         for chip in chips_in_list(path)

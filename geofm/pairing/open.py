@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from geofm.scenes.catalog import Pair
 from geofm.scenes.labels import open_labels
 from geofm.scenes.open import open_scene
 from geofm.tasks import IGNORE
+
+_AT_ONCE = 8
 
 Tell = Callable[[str], None]
 
@@ -136,11 +139,19 @@ def open_each(
     found: Found, labelling: Labelling, reading: Mapping[str, Any]
 ) -> Iterator[tuple[PairFiles, Pair | GeofmError]]:
     """Each pair opened, or why it cannot be."""
-    for files in found.pairs:
+
+    def attempt(files: PairFiles) -> Pair | GeofmError:
         try:
-            yield files, open_pair(files, labelling, reading)
+            return open_pair(files, labelling, reading)
         except GeofmError as error:
-            yield files, error
+            return error
+
+    # Thousands of headers and samples of pixels, on a disk that may be far away.
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        try:
+            yield from zip(found.pairs, threads.map(attempt, found.pairs), strict=True)
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
 
 
 def open_pair(files: PairFiles, labelling: Labelling, reading: Mapping[str, Any]) -> Pair:
