@@ -16,16 +16,13 @@ from geofm.contract import PixelContract
 from geofm.errors import SceneError
 from geofm.model.coordinates import Coordinates
 from geofm.model.mae import MaskedAutoencoder, patch_moments
-from geofm.model.metrics import MIN_BLOCKS
+from geofm.model.metrics import MIN_BLOCKS, ROUNDS, Interval, interval_of
 from geofm.model.patches import patchify, unpatchify
 from geofm.tiles.dataset import Sample, TileDataset
 from geofm.train.inputs import normalise_batch
 from geofm.train.pretrain import hiding_noise
 
-Interval = tuple[float, float]
 Floats = npt.NDArray[np.float64]
-ROUNDS = 2000
-"""Draws of a bootstrap."""
 
 
 class Rebuilt(NamedTuple):
@@ -250,8 +247,7 @@ def _score(sums: Floats, pixels: Floats, *, dates: int, samples: Floats) -> Rebu
     enough = groups >= MIN_BLOCKS
 
     def interval(values: Floats) -> Interval | None:
-        low, high = np.quantile(values, (0.025, 0.975))
-        return (float(low), float(high)) if enough else None
+        return interval_of(values, blocks=groups) if enough else None
 
     return RebuildScore(
         error=float(found[0]),
