@@ -199,12 +199,13 @@ def draw(
         # Of a square metre; infinite where a stratum is taken whole.
         whole = count == stratum.pixels
         chance[stratum.code] = np.inf if whole else count / stratum.square_metres
+    highest = np.zeros(256)
+    for stratum in strata:
+        highest[stratum.code] = min(chance[stratum.code] * stratum.largest, 1.0)
     wanted = {stratum.code: count for stratum, count in zip(strata, counts, strict=True)}
-    limit = np.where(chance > 0, np.inf, -np.inf)
+    limit = np.where(chance > 0, np.inf, -1.0)  # rank of the last that is kept
     kept = {code: np.empty((4, 0)) for code in wanted}  # rank, row, column, probability
     for window, codes, areas in walk(opened, progress, "drawing points"):
-        with np.errstate(invalid="ignore"):  # no area and taken whole
-            likely = np.nan_to_num(np.minimum(areas * chance[codes], 1.0), nan=0.0)
         luck = np.stack(
             [
                 # A row's numbers follow from the seed and the row, not from the strip.
@@ -212,12 +213,12 @@ def draw(
                 for row in range(window.row, window.stop_row)
             ]
         )
-        with np.errstate(divide="ignore"):
-            rank = luck * (1 - likely) / ((1 - luck) * likely)
-        near = (rank <= limit[codes]) & (likely > 0)
-        rows, cols = np.nonzero(near)
-        found = np.stack([rank[near], rows + window.row, cols, likely[near]])
-        at = codes[near]
+        # Most have no chance to be kept: no pixel of the stratum with so much luck has.
+        rows, cols = np.nonzero((luck <= _luckiest(limit, highest)[codes]) & (areas > 0))
+        at, luck = codes[rows, cols], luck[rows, cols]
+        likely = np.minimum(areas[rows, cols] * chance[at], 1.0)
+        rank = luck * (1 - likely) / ((1 - luck) * likely)
+        found = np.stack([rank, rows + window.row, cols, likely])
         for code in np.unique(at):
             both = np.concatenate([kept[code], found[:, at == code]], axis=1)
             order = np.argsort(both[0], kind="stable")[: wanted[code]]
@@ -233,6 +234,14 @@ def draw(
         codes=code_of[order].astype(np.int64),
         probabilities=table[3, order],
     )
+
+
+def _luckiest(limit: Doubles, highest: Doubles) -> Doubles:
+    """Numbers up to which a pixel may still be kept, by code: those of its largest pixel."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        odds = limit * highest / (1 - highest)
+        bound = np.where(np.isfinite(odds), odds / (1 + odds), 1.0)
+    return np.where(highest > 0, bound, -1.0)
 
 
 def _check_names(config: DesignConfig, names: Sequence[str], strata: Sequence[Stratum]) -> None:
@@ -290,7 +299,7 @@ def _for_interval(weights: Doubles, share: Doubles, parts: Doubles) -> int:
     w, p, part = weights[used], share[used], parts[used]
     second = (w**2 * p * (1 - p) / part).sum()
     third = abs((w**3 * p * (1 - p) * (1 - 2 * p) / part**2).sum())
-    return max(ceil((third / second**1.5 / _SKEWNESS) ** 2), 2)
+    return max(ceil(float(third / second**1.5 / _SKEWNESS) ** 2), 2)
 
 
 def _rounded(parts: Doubles) -> Ints:
