@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 # Name -> script and arguments; the order of the table.
 LINES = {
     "start": ["startup.py"],
+    "data-road": ["data_road.py"],
     "memory-2048": ["memory.py", "2048", "2048", "13", "4"],
     "memory-16384": ["memory.py", "16384", "16384", "2", "1", "1"],
     "memory-wide": ["memory.py", "512", "40000", "100", "1"],
