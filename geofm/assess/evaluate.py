@@ -348,5 +348,12 @@ def _interval_note(evaluation: Evaluation, pairs: Sequence[Pair]) -> str:
             "about the spread"
         )
     among = f" of {len(pairs)} scene{'s' if len(pairs) > 1 else ''}" if unit == "block" else ""
-    limit = "; they tell of this ground, not of other places" if unit == "block" else ""
+    limit = ""
+    if unit == "block":
+        limit = "; they tell of this ground, not of other places"
+    elif evaluation.parts.groups < len(pairs) and unit == "chip":
+        limit = (
+            f"; the chips lie in {evaluation.parts.groups} groups that err together, too few to "
+            "draw from, so the intervals are rather too narrow"
+        )
     return f"95 % intervals by drawing {used} {what}{among} anew{limit}"

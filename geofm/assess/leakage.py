@@ -42,7 +42,8 @@ class Exposure:
             told = (
                 "the model does not record where it was trained"
                 if self.trained is None
-                else "no distance to training: one of the two has no place on Earth"
+                else "no distance to training is known, as a place on Earth is missing; by name "
+                f"{self.trained:.0%} of the scenes were trained on"
             )
         elif self.overlap:
             told = f"{self.trained or 0:.0%} of this was seen in training"

@@ -5,7 +5,7 @@ groups of scenes where there are enough of them, else chips, else blocks of the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Literal
 
@@ -49,12 +49,14 @@ class Parts:
         unit: what is drawn anew.
         side: of a block, pixels; 0 where windows are given or nothing is cut.
         units: how many are drawn anew.
+        groups: of pairs that belong together, given or by the ground they share.
     """
 
     parts: tuple[Part, ...]
     unit: Unit
     side: int
     units: int
+    groups: int
 
 
 def plan_parts(pairs: Sequence[Pair], windows: Sequence[Sequence[Window]] | None) -> Parts:
@@ -68,12 +70,12 @@ def plan_parts(pairs: Sequence[Pair], windows: Sequence[Sequence[Window]] | None
     """
     wanted = _windows(pairs, windows)
     groups = group_pairs(pairs)
-    if max(groups, default=0) + 1 >= MIN_BLOCKS:
-        unit: Unit = "chip" if len(set(groups)) == len(groups) else "group"
-        return _by_pair(pairs, wanted, unit, groups)
+    count = len(set(groups))
+    if count >= MIN_BLOCKS and count < len(pairs):
+        return _by_pair(pairs, wanted, "group", groups)
     if len(pairs) >= MIN_BLOCKS:
-        return _by_pair(pairs, wanted, "chip", list(range(len(pairs))))
-    return _by_block(pairs, wanted)
+        return replace(_by_pair(pairs, wanted, "chip", list(range(len(pairs)))), groups=count)
+    return replace(_by_block(pairs, wanted), groups=count)
 
 
 def _windows(
@@ -101,7 +103,7 @@ def _by_pair(
     parts = [
         Part(at, units[at], windows[at], pair.name) for at, pair in enumerate(pairs) if windows[at]
     ]
-    return Parts(tuple(parts), unit, 0, len(set(units)))
+    return Parts(tuple(parts), unit, 0, len(set(units)), len(set(units)))
 
 
 def _by_block(pairs: Sequence[Pair], windows: Sequence[tuple[Window, ...]]) -> Parts:
@@ -115,7 +117,7 @@ def _by_block(pairs: Sequence[Pair], windows: Sequence[tuple[Window, ...]]) -> P
                 rows, cols = f"{block.row}-{block.stop_row}", f"{block.col}-{block.stop_col}"
                 name = f"{pair.name} rows {rows} columns {cols}"
                 parts.append(Part(at, len(parts), (block,), name))
-    return Parts(tuple(parts), "block", side, len(parts))
+    return Parts(tuple(parts), "block", side, len(parts), 0)
 
 
 def _side(windows: Sequence[tuple[Window, ...]]) -> int:

@@ -1,9 +1,10 @@
 """``geofm evaluate`` and ``geofm calibrate``: a model and labelled scenes in, numbers out."""
 
 from argparse import Namespace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from geofm.cli.arguments import Result, check_free, quoted
+from geofm.cli.arguments import Result, check_free, name_of, quoted
 from geofm.cli.labelled import note, pairs_of
 from geofm.cli.parser import UsageError
 from geofm.cli.progress import progress_bar
@@ -40,6 +41,12 @@ def evaluate(flags: Namespace, words: list[str], style: Style) -> Result:
                     **running,
                 )
             )
+    if len(found) == 2 and models[0].name == models[1].name:
+        # Such as a model and its calibrated copy: their folders tell them apart.
+        found = [
+            replace(each, model=name_of(path))
+            for each, path in zip(found, flags.models, strict=True)
+        ]
     comparison = api.compare(*found) if len(found) == 2 else None
     if flags.html:
         with progress_bar("drawing chips") as progress:
