@@ -112,7 +112,9 @@ def open_scenes(
                 progress(done / len(entries))
     check_skipped(skipped, len(entries), most=most_skipped)
     if series:
-        scenes = _as_series(opened, scenes, reading)
+        scenes, apart = _as_series(opened, scenes, reading)
+        skipped += apart
+        check_skipped(apart, len(scenes) + len(apart), most=most_skipped)
     licences = sorted({entry.licence for entry in opened if entry.licence})
     return Opened(tuple(scenes), tuple(skipped), tuple(licences))
 
@@ -272,18 +274,26 @@ def _with_bands(source: Any, said: Mapping[str, Any]) -> Scene:
 
 def _as_series(
     entries: Sequence[Entry], scenes: Sequence[Scene], reading: Mapping[str, Any]
-) -> list[Scene]:
+) -> tuple[list[Scene], list[Skipped]]:
     """Scenes of one grid as dates of one scene, where the first of them stands."""
     places: dict[object, list[int]] = {}
     for number, scene in enumerate(scenes):
         box = scene.geobox
         # A chip without a CRS has the grid of every other chip.
-        place = number if box.crs is None else (box.crs.to_wkt(), tuple(box.affine), box.shape)
+        place = number if box.crs is None else (box.crs.to_wkt(), tuple(box.affine), scene.shape)
         places.setdefault(place, []).append(number)
-    return [
-        scenes[at[0]] if len(at) == 1 else _open(_merged([entries[i] for i in at]), reading)
-        for at in places.values()
-    ]
+    found: list[Scene] = []
+    apart: list[Skipped] = []
+    for at in places.values():
+        whole = scenes[at[0]]
+        if len(at) > 1:
+            joined = _try(_merged([entries[i] for i in at]), reading)
+            if not isinstance(joined, Scene):
+                apart.append(Skipped(f"{whole.id} and {len(at) - 1} more dates", str(joined)))
+                continue
+            whole = joined
+        found.append(whole)
+    return found, apart
 
 
 def _merged(entries: Sequence[Entry]) -> Entry:
