@@ -50,6 +50,7 @@ from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass, find_task
 from geofm.tiles.leakage import Leakage, find_roles
 from geofm.tiles.roles import Roles, whole
 from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig
+from geofm.train.run_folder import Run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -74,6 +75,7 @@ __all__ = [
     "PretrainConfig",
     "PretrainedEncoder",
     "Roles",
+    "Run",
     "Scene",
     "calibrate",
     "compare",
@@ -349,6 +351,7 @@ def pretrain(
     encoder: PretrainedEncoder | str | Path | None = None,
     name: str = "encoder",
     licences: Sequence[str] = (),
+    run: Run | None = None,
     progress: Progress | None = None,
 ) -> PretrainedEncoder:
     """Learn an encoder from scenes without labels, by masked autoencoding.
@@ -358,12 +361,15 @@ def pretrain(
         encoder: to go on from: one that `load_encoder` gave, its folder, or a published
             name or file, whose decoder goes on too where it is at hand.
         licences: of the pixels, for the model card.
+        run: the folder for curves and for a checkpoint to resume from; None keeps nothing.
         progress: is told the share done, 0 to 1, and what is being done.
 
     Raises:
         SceneError, BandError, UnitsError, GridError: the scenes do not go together.
         ModelError: the encoder cannot be loaded.
         ConfigError: the config does not fit them, or training diverged.
+        OutputError: the run's folder holds another training.
+        Stopped: SIGTERM came; ``Run(resume=True)`` goes on.
     """
     from geofm.train.pretrain import pretrain_encoder, start_from  # Lightning loads when used
 
@@ -377,6 +383,7 @@ def pretrain(
         name=name,
         licences=[*licences, *opened.licences],
         skipped=opened.skipped,
+        run=run,
         progress=progress,
     )
 
@@ -393,6 +400,7 @@ def finetune(
     features: str | Path | None = None,
     name: str = "",
     licences: Sequence[str] = (),
+    run: Run | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Teach an encoder a task from labelled scenes.
@@ -414,6 +422,7 @@ def finetune(
             Training a head again, and mapping again, then takes seconds; the map's bytes
             are the same as without.
         licences: of the pixels and labels, for the model card.
+        run: as `pretrain`.
         progress: is told the share done, 0 to 1, and what is being done.
 
     Raises:
@@ -421,6 +430,7 @@ def finetune(
         SceneError, BandError, UnitsError, GridError: a scene does not fit.
         SplitError: a given split leaks.
         ConfigError: the task is unknown, the config does not fit, or training diverged.
+        OutputError, Stopped: as `pretrain`.
     """
     from geofm.train.finetune import finetune_segmenter  # Lightning loads when used
     from geofm.train.roles import finetuning_roles
@@ -447,6 +457,7 @@ def finetune(
             features=None if features is None else Path(features),
             name=name,
             licences=licences,
+            run=run,
             progress=progress,
         )
     )

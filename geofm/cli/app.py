@@ -62,8 +62,9 @@ def main(words: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _report(error, as_json="--json" in words)
-    except KeyboardInterrupt:
-        print("geofm: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        said = f": {as_flags(str(stop))}" if str(stop) else ""
+        print(f"geofm: interrupted{said}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -123,4 +124,6 @@ def _confess(error: Exception) -> str:
 def _quieten() -> None:
     """Libraries' warnings and logs are for developers; people get our sentences."""
     warnings.simplefilter("ignore")
+    # What torch's C++ says to developers, in the processes that it starts too.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.getLogger().addHandler(logging.NullHandler())

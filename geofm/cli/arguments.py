@@ -5,9 +5,12 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geofm.terminal import Style
+
+if TYPE_CHECKING:
+    from geofm.api import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,10 @@ def reading(flags: Namespace) -> dict[str, Any]:
 
 def training(flags: Namespace) -> dict[str, Any]:
     """Settings of a training that the user has said; the others keep their defaults."""
-    names = ("steps", "batch_size", "learning_rate", "seed")
+    names = (
+        *("steps", "batch_size", "learning_rate", "seed", "ema", "precision", "compile"),
+        *("accumulate", "recompute", "devices", "num_nodes", "strategy"),
+    )
     return {name: value for name in names if (value := getattr(flags, name)) is not None}
 
 
@@ -59,6 +65,16 @@ def check_free(flags: Namespace) -> None:
         raise OutputError(
             f"{flags.output} exists; choose another output, or give --overwrite to replace it"
         )
+
+
+def run_of(flags: Namespace) -> "Run":
+    """Where a training keeps its checkpoint and curves: ``NAME.run`` beside the output."""
+    from geofm.train.run_folder import Run, check_unfinished
+
+    folder = Path(flags.output).with_name(f"{name_of(flags.output)}.run")
+    run = Run(folder=folder, resume=flags.resume, restart=flags.overwrite and not flags.resume)
+    check_unfinished(run)
+    return run
 
 
 def name_of(output: str) -> str:

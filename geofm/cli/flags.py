@@ -152,6 +152,62 @@ def _training(group: Group) -> None:
     )
 
 
+def _training_run(group: Group) -> None:
+    group.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TOML file of these flags and all other settings; flags override it",
+    )
+    group.add_argument(
+        "--resume", action="store_true", help="go on where a stopped or killed run ended"
+    )
+    group.add_argument(
+        "--ema",
+        metavar="X",
+        type=float,
+        help="average the weights over steps, such as 0.999 (default: 0, not)",
+    )
+    group.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        metavar="WHICH",
+        help="fp32, bf16, or auto (default): bf16 where the device multiplies it natively",
+    )
+    group.add_argument(
+        "--compile",
+        choices=("auto", "yes", "no"),
+        metavar="WHEN",
+        help="yes, no, or auto (default): on a GPU, for long trainings",
+    )
+    group.add_argument(
+        "--accumulate",
+        metavar="N",
+        type=count,
+        help="compute a step in N parts, for less memory and the same weights (default: 1)",
+    )
+    group.add_argument(
+        "--recompute",
+        action="store_true",
+        default=None,
+        help="compute parts twice, for much less memory (gradient checkpointing)",
+    )
+    group.add_argument(
+        "--devices",
+        metavar="N",
+        type=count_or_auto,
+        help="processes on this machine, or auto for every GPU (default: 1)",
+    )
+    group.add_argument(
+        "--num-nodes", metavar="N", type=count, help="machines, under torchrun or SLURM"
+    )
+    group.add_argument(
+        "--strategy",
+        choices=("auto", "ddp", "fsdp"),
+        metavar="NAME",
+        help="of several devices: ddp (default), or fsdp, which spreads the weights",
+    )
+
+
 # Commands, in the order of a person's first day.
 
 
@@ -556,6 +612,7 @@ COMMANDS = {
                 ("Input and output", _pretrain),
                 ("Samples and encoder", _masking),
                 ("Training", _training),
+                ("How it runs", _training_run),
                 (READING, _reading),
                 ("Also", _common),
             ),
@@ -593,6 +650,7 @@ COMMANDS = {
                 ("Model", _model),
                 ("Validation", _validation),
                 ("Training", _training),
+                ("How it runs", _training_run),
                 (READING, _reading),
                 ("Also", _common),
             ),
@@ -728,6 +786,11 @@ def whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text}: write a whole number from 0")
     return int(text)
+
+
+def count_or_auto(text: str) -> int | str:
+    """A whole number from 1, or auto."""
+    return text if text == "auto" else count(text)
 
 
 def count(text: str) -> int:

@@ -5,6 +5,7 @@ argparse rather than a richer library: with it `geofm --help` answers within
 """
 
 import argparse
+import dataclasses
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -13,6 +14,8 @@ from typing import NoReturn
 from geofm import __version__
 from geofm.cli import pages
 from geofm.cli.flags import COMMANDS, Command
+from geofm.config import Settings, check_keys, fits, read_settings
+from geofm.train.config import FinetuneConfig, PretrainConfig
 
 
 class UsageError(Exception):
@@ -84,6 +87,8 @@ def _parse_command(parser: Parser, words: list[str]) -> argparse.Namespace | str
         flag = word.partition("=")[0]
         if re.match("--[a-z]", flag) and flag not in known:
             raise UsageError(f"{parser.prog}: no flag {flag}; {_nearest(flag, known)}")
+    more, settings = _from_file(parser, words)
+    words = [*more, *words]
     try:
         flags, extra = parser.parse_known_intermixed_args(words)
     except UsageError:
@@ -92,7 +97,64 @@ def _parse_command(parser: Parser, words: list[str]) -> argparse.Namespace | str
     if extra:
         parser.error(f"did not expect {' '.join(extra)}")
     flags.command = parser.command.name
+    flags.settings = settings
     return flags
+
+
+def _from_file(parser: Parser, words: list[str]) -> tuple[list[str], Settings]:
+    """The words that a file of ``--config`` stands for, and its settings that have no flag.
+
+    The file's words come first, so that what is typed overrides them.
+
+    Raises:
+        ConfigError: the file is no TOML, or has a key that is neither.
+    """
+    path = _config_path(words)
+    kind = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}.get(parser.command.name)
+    if path is None or kind is None:
+        return [], Settings()
+    said = read_settings(path)
+    actions = {
+        action.dest: action for action in parser._actions if action.dest not in _NOT_IN_A_FILE
+    }
+    fields = {field.name for field in dataclasses.fields(kind)}
+    found: list[str] = []
+    kept = {}
+    check_keys(said.values, fields | set(actions), said)
+    for name, value in said.values.items():
+        if name in fields and (name not in actions or fits(kind, name, value)):
+            kept[name] = value
+        else:
+            found += _as_words(actions[name], value)
+    return found, dataclasses.replace(said, values=kept)
+
+
+_NOT_IN_A_FILE = ("config", "help", "resume", "overwrite", "json")
+
+
+def _config_path(words: Sequence[str]) -> str | None:
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--config":
+            return following or None
+        if word.startswith("--config="):
+            return word.partition("=")[2]
+    return None
+
+
+def _as_words(action: argparse.Action, value: object) -> list[str]:
+    """A key of a file as one would type it."""
+    match value:
+        case dict():
+            text = ",".join(f"{key}={inner}" for key, inner in value.items())
+        case list() if not action.option_strings:
+            return [str(item) for item in value]
+        case list():
+            text = ",".join(str(item) for item in value)
+        case bool() if action.nargs == 0:
+            return list(action.option_strings[-1:]) if value else []
+        case _:
+            text = str(value)
+    return [f"{action.option_strings[-1]}={text}"] if action.option_strings else [text]
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

@@ -10,11 +10,13 @@ from geofm.cli.arguments import (
     name_of,
     quoted,
     reading,
+    run_of,
     training,
     written,
 )
 from geofm.cli.labelled import pairs_of, task_of
 from geofm.cli.progress import progress_bar
+from geofm.config import config_of
 from geofm.terminal import Style
 
 if TYPE_CHECKING:
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 def pretrain(flags: Namespace, style: Style) -> Result:
     """``geofm pretrain``."""
     from geofm import api
+    from geofm.train.run_folder import finish
 
     check_free(flags)
+    run = run_of(flags)
     config = _pretrain_config(flags)
     # Which clouds are set aside, each scene does as far as it tells them.
     said = {name: value for name, value in reading(flags).items() if name != "masked_qa"}
@@ -44,9 +48,11 @@ def pretrain(flags: Namespace, style: Style) -> Result:
             encoder=flags.encoder,
             name=name_of(flags.output),
             licences=flags.licence or (),
+            run=run,
             progress=progress,
         )
     api.save(encoder, flags.output, overwrite=flags.overwrite)
+    finish(run.folder)
     return _pretrained(encoder, flags.output, style)
 
 
@@ -63,8 +69,8 @@ def _pretrain_config(flags: Namespace) -> "PretrainConfig":
     if flags.masked_qa is not None:
         said["masked_qa"] = tuple(flags.masked_qa)
     if sizes:
-        said["encoder"] = api.EncoderShape(**sizes)
-    return api.PretrainConfig(**training(flags), **said)
+        said["encoder"] = sizes
+    return config_of(api.PretrainConfig, flags.settings, {**training(flags), **said})
 
 
 def _pretrained(encoder: "PretrainedEncoder", output: str, style: Style) -> Result:
@@ -90,8 +96,10 @@ def finetune(flags: Namespace, style: Style) -> Result:
     """``geofm finetune``."""
     from geofm import api
     from geofm.tasks import check_classes
+    from geofm.train.run_folder import finish
 
     check_free(flags)
+    run = run_of(flags)
     task = task_of(flags)
     classes = check_classes(task.classes)
     pairs = pairs_of(flags, [kind.name for kind in classes])
@@ -107,9 +115,11 @@ def finetune(flags: Namespace, style: Style) -> Result:
             allow_leakage=flags.allow_leakage,
             features=flags.features,
             name=name_of(flags.output),
+            run=run,
             progress=progress,
         )
     api.save(model, flags.output, overwrite=flags.overwrite)
+    finish(run.folder)
     return _finetuned(model, flags.output, style)
 
 
@@ -122,7 +132,7 @@ def _finetune_config(flags: Namespace) -> "FinetuneConfig":
         *("image_size", "light", "patience"),
     )
     said = {name: value for name in names if (value := getattr(flags, name)) is not None}
-    return api.FinetuneConfig(**training(flags), **said)
+    return config_of(api.FinetuneConfig, flags.settings, {**training(flags), **said})
 
 
 def _finetuned(model: "Model", output: str, style: Style) -> Result:

@@ -498,7 +498,7 @@ class _Course:
         except Exception as error:
             raise ModelError(
                 f"{self.run.checkpoint} is damaged, or of another version of geofm "
-                f"({type(error).__name__}); start again with overwrite=True (--overwrite)"
+                f"({type(error).__name__}); start again with --overwrite"
             ) from error
 
     def _stopped(self, number: int | None) -> NoReturn:
@@ -506,7 +506,7 @@ class _Course:
             raise SystemExit(0)
         text = (
             f"stopped after step {self.step} of {self.config.steps}, which is kept; give the same "
-            "command with resume=True (--resume) to go on"
+            "command with --resume to go on"
         )
         if number == SIGINT:
             raise KeyboardInterrupt(text)

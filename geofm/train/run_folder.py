@@ -81,31 +81,36 @@ def check_run(run: Run, settings: Mapping[str, object]) -> bool:
         OutputError: an unfinished run lies there and the user has not said what to do
             with it, it has other settings, or there is nothing to go on with.
     """
-    begun = run.checkpoint.is_file()
-    if run.restart or not (begun or run.resume):
-        return False
-    if not run.resume:
-        raise OutputError(
-            f"{run.folder} holds an unfinished training; give resume=True (--resume) to go on "
-            "with it, or overwrite=True (--overwrite) to throw it away"
-        )
-    if not begun:
-        # Killed before its first checkpoint, or never begun: the start is where it was.
+    check_unfinished(run)
+    # Killed before its first checkpoint, or never begun: the start is where it was.
+    if run.restart or not run.checkpoint.is_file():
         return False
     try:
         before = json.loads((run.folder / "settings.json").read_text())
     except (OSError, ValueError) as error:
         raise OutputError(
-            f"{run.folder}/settings.json cannot be read ({error}); start again with "
-            "overwrite=True (--overwrite)"
+            f"{run.folder}/settings.json cannot be read ({error}); start again with --overwrite"
         ) from error
     if before.get("sha256") != digest(settings):
         changed = ", ".join(_changed(before.get("settings", {}), plain(settings))) or "its settings"
         raise OutputError(
             f"{run.folder} was begun with another {changed}; resume with what it was begun with, "
-            "or start again with overwrite=True (--overwrite)"
+            "or start again with --overwrite"
         )
     return True
+
+
+def check_unfinished(run: Run) -> None:
+    """Refuse to begin where another training has not ended, before any work is done.
+
+    Raises:
+        OutputError: the user has not said what to do with it.
+    """
+    if run.checkpoint.is_file() and not (run.resume or run.restart):
+        raise OutputError(
+            f"{run.folder} holds an unfinished training; give --resume to go on with it, or "
+            "--overwrite to throw it away (in Python, Run's resume and restart)"
+        )
 
 
 def finish(folder: Path) -> None:

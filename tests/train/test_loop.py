@@ -251,7 +251,7 @@ def test_a_signal_ends_the_step_and_the_run_goes_on_from_it(tmp_path, number):
     done = len(read_rows(run.folder / "metrics.csv"))
     assert 5 <= done <= 12
 
-    with pytest.raises(OutputError, match=r"unfinished training; give resume=True"):
+    with pytest.raises(OutputError, match=r"unfinished training; give --resume"):
         train(config, run=run)
     with pytest.raises(OutputError, match=r"begun with another config.learning_rate, config.seed"):
         train(replace(config, learning_rate=0.01, seed=4), run=replace(run, resume=True))

@@ -1,0 +1,197 @@
+"""Real processes: two learn what one does, and a killed run goes on as if it had not been.
+
+Run as a script, this file is a training: ``python test_loop_processes.py OUT.pt ...``.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+STEPS = 50
+
+
+def laws():
+    """The toys of the laws next door: an uneven dataset, a small net, an objective."""
+    path = Path(__file__).with_name("test_loop.py")
+    spec = importlib.util.spec_from_file_location("loop_laws", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def main():
+    from geofm.train.run_folder import Run
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--strategy", default="auto")
+    parser.add_argument("--wait", type=float, default=0.0)
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    toys = laws()
+    config = replace(
+        toys.CONFIG,
+        steps=STEPS,
+        devices=flags.devices,
+        accumulate=flags.parts,
+        strategy=flags.strategy,
+    )
+    fitted, weights = toys.train(
+        config,
+        toys.Pixels(lambda _: time.sleep(flags.wait)),
+        run=Run(folder=flags.out.with_suffix(".run"), steps=10),
+    )
+    torch.save({"losses": fitted.losses, "weights": weights}, flags.out)
+
+
+def command(out, *flags):
+    return [sys.executable, __file__, str(out), *map(str, flags)]
+
+
+def environment():
+    # One thread each: two cores, and the same order of sums.
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    return kept | {"OMP_NUM_THREADS": "1"}
+
+
+def finished(process):
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+def started(out, *flags, before=()):
+    return subprocess.Popen(
+        [*before, *(command(out, *flags)[1 if before else 0 :])],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What one process comes to, never stopped."""
+    toys = laws()
+    fitted, weights = toys.train(replace(toys.CONFIG, steps=STEPS))
+    return fitted.losses, weights
+
+
+def went_on(folder):
+    """What this process comes to with the run that another one has left."""
+    toys = laws()
+    return toys.train(replace(toys.CONFIG, steps=STEPS), run=toys.Run(folder=folder, resume=True))
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(alone, tmp_path):
+    losses, weights = alone
+    out = tmp_path / "two.pt"
+    finished(started(out, "--devices", 2, "--parts", 2))
+    found = torch.load(out, weights_only=True)
+    np.testing.assert_allclose(found["losses"], losses, rtol=1e-5)
+    for name, tensor in found["weights"].items():
+        if name != "seen":
+            torch.testing.assert_close(tensor, weights[name], rtol=1e-4, atol=1e-6)
+
+
+def test_means_of_means_would_have_been_something_else(alone):
+    """The law above says something: on these samples, naive averaging learns otherwise."""
+    toys = laws()
+
+    class Naive(toys.TwoMeans):
+        def loss(self, batch, counts):
+            del counts
+            halves = [toys.Sample(*(t[part] for t in batch)) for part in (slice(4), slice(4, 8))]
+            means = [
+                super(Naive, self).loss(half, self.count(half).clamp(min=1)) for half in halves
+            ]
+            return sum(means) / 2
+
+    net = toys.Net()
+    rates = [
+        toys.Rate(net.first, toys.CONFIG.learning_rate),
+        toys.Rate(net.second, toys.CONFIG.learning_rate / 2),
+    ]
+    naive = toys.fit(net, Naive(net), toys.Pixels(), config=toys.CONFIG, rates=rates)
+    difference = np.abs(np.divide(naive.losses, alone[0][: len(naive.losses)]) - 1)
+    assert difference.max() > 0.01
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_curve(alone, tmp_path):
+    losses, weights = alone
+    out = tmp_path / "killed.pt"
+    metrics = out.with_suffix(".run") / "metrics.csv"
+    process = started(out, "--wait", 0.02)
+    try:
+        # Beyond the second checkpoint, in the middle of the next ten steps.
+        deadline = time.monotonic() + 120
+        while not metrics.is_file() or metrics.read_text().count("\n") < 24:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert not out.exists()
+
+    fitted, resumed = went_on(metrics.parent)
+    np.testing.assert_allclose(fitted.losses, losses, rtol=1e-6)
+    assert metrics.read_text().count("\n") == STEPS + 1
+    for name, tensor in resumed.items():
+        torch.testing.assert_close(tensor, weights[name], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_all_processes_stop_when_one_is_told_to(alone, tmp_path):
+    """Under torchrun, as a cluster would: SIGTERM, a checkpoint, and on with one process."""
+    out = tmp_path / "told.pt"
+    folder = out.with_suffix(".run")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    process = started(
+        out, "--devices", 2, "--wait", 0.02, before=[*torchrun, "--master-port=0", "--standalone"]
+    )
+    try:
+        deadline = time.monotonic() + 120
+        metrics = folder / "metrics.csv"
+        while not metrics.is_file() or metrics.read_text().count("\n") < 14:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=120)[0]
+    finally:
+        process.kill()
+    assert "stopped after step" in said
+    assert json.loads((folder / "settings.json").read_text())["sha256"]
+
+    fitted, _ = went_on(folder)
+    np.testing.assert_allclose(fitted.losses, alone[0], rtol=1e-5)
+
+
+if __name__ == "__main__":
+    main()
