@@ -82,7 +82,7 @@ def _thumbnail(scene: Scene) -> str:
         return ""
     from matplotlib.image import imsave  # takes a second to import
 
-    from geofm.plot import scene_image
+    from geofm.plot.scene import scene_image
 
     height, width = scene.shape
     words = []

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 import geofm
 import geofm.show
-from geofm.plot import scene_image
+from geofm.plot.scene import scene_image
 
 
 def picture(html: str):

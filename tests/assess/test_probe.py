@@ -54,11 +54,13 @@ def bright_pairs(make_scene):
     """Make pairs whose labels say where near infrared is bright; one a group."""
 
     def build(count, *, groups=None, **options):
-        pairs = []
+        pairs, level = [], 0.0
         for i in range(count):
             scene = open_scene(make_scene(f"{i}.tif", seed=i, **options))
             pixels = scene.read()
-            codes = (pixels.values[0, 3] > 0.2).astype(np.uint8)
+            near_infrared = pixels.values[0, 3]
+            level = level or np.median(near_infrared[pixels.valid[0]])
+            codes = (near_infrared > level).astype(np.uint8)
             group = f"place {i if groups is None else i % groups}"
             pairs.append(Pair(scene, Codes(codes), f"scene {i}", group=group))
         return pairs
@@ -128,9 +130,9 @@ def test_tokens_tell_what_bands_cannot(bright_pairs) -> None:
         inputs: probe(taught, maps, taught, maps, classes=2, inputs=inputs).mean_iou
         for inputs in ("tokens", "tokens and bands", "bands")
     }
-    assert reached["tokens"] > 0.8
-    assert reached["tokens and bands"] > 0.8
-    assert reached["bands"] < 0.6
+    assert reached["tokens"] > 0.6
+    assert reached["tokens and bands"] > 0.6
+    assert reached["bands"] < 0.5
 
 
 def test_the_test_pairs_choose_nothing(bright_pairs) -> None:

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 import geofm
 from geofm.errors import OutputError, SceneError
-from geofm.plot import class_image, save_scene_beside_map, scene_image
+from geofm.plot.scene import class_image, save_scene_beside_map, scene_image
 from geofm.scenes.facts import read_facts, read_preview
 from geofm.tasks import FLOOD
 

@@ -1,5 +1,6 @@
 """A picture for people: the scene beside its map, on one scale, with a legend."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from geofm.errors import OutputError
 from geofm.info.page import share_text
+from geofm.plot.ink import INK, new_figure, save_figure
 from geofm.scenes.facts import RasterFacts, read_facts, read_preview
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
 from geofm.tasks import CODE_NAMES, NODATA
 
 SIDE = 1600  # pixels of a panel's longer side; a picture, not data
-INK, FAINT = "#222222", "#666666"
 
 # The first that the scene has: as eyes see it, then what shows water and vegetation best.
 COMPOSITES = {
@@ -58,13 +58,7 @@ def save_scene_beside_map(scene: Scene, map_path: str | Path, png_path: str | Pa
     if scene.resolution:
         _scale_bar(left, scene.resolution * scene.shape[1] / codes.shape[1], codes.shape[1])
     _legend(figure, codes, facts)
-    try:
-        figure.savefig(png_path, dpi=150, facecolor="white")
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {png_path} ({error.strerror}); choose another folder"
-        ) from error
-    return Path(png_path)
+    return save_figure(figure, png_path)
 
 
 def scene_image(scene: Scene, shape: tuple[int, ...]) -> tuple[Rgb, str]:
@@ -75,7 +69,7 @@ def scene_image(scene: Scene, shape: tuple[int, ...]) -> tuple[Rgb, str]:
     Returns:
         (h, w, 3) float32, 0 to 1.
     """
-    bands, name = _composite(scene)
+    bands, name = composite(scene.bands)
     values, valid = _shrink(scene.select(bands=bands, dates=[len(scene.dates) - 1]), shape)
     image = np.ones((*valid.shape, 3), np.float32)
     if valid.any():
@@ -95,12 +89,12 @@ def class_image(codes: Codes, facts: RasterFacts) -> Rgb:
     return image
 
 
-def _composite(scene: Scene) -> tuple[tuple[str, ...], str]:
-    for bands, name in COMPOSITES.items():
-        if set(bands) <= set(scene.bands):
-            return bands, name
-    band = scene.bands[0]
-    return (band, band, band), band
+def composite(bands: Sequence[str]) -> tuple[tuple[str, str, str], str]:
+    """The bands to show as red, green and blue, and what that is called."""
+    for chosen, name in COMPOSITES.items():
+        if set(chosen) <= set(bands):
+            return chosen, name
+    return (bands[0], bands[0], bands[0]), bands[0]
 
 
 def _shrink(scene: Scene, shape: tuple[int, ...]) -> tuple[Rgb, npt.NDArray[np.bool_]]:
@@ -129,7 +123,7 @@ def _figure(shape: tuple[int, int], *, wide: bool) -> Figure:
     panel = 10 / across
     # A sliver of a scene still gets a figure that one can look at.
     tall = min(max(panel * height / width, 1.0), 3 * panel)
-    return Figure(figsize=(10, tall * down + 0.3 * down + 0.35), layout="constrained")
+    return new_figure(10, tall * down + 0.3 * down + 0.35)
 
 
 def _panel(axes: Axes, image: Rgb, title: str) -> None:

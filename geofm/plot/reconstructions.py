@@ -1,0 +1,175 @@
+"""What an autoencoder saw, what it put in the hidden places, and how far off that is."""
+
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from geofm.assess.rebuild import Rebuilt, rebuild
+from geofm.contract import PixelContract
+from geofm.model.mae import MaskedAutoencoder
+from geofm.plot.ink import FAINT, INK, PALE, new_figure, save_figure
+from geofm.plot.scene import composite
+from geofm.tiles.dataset import Sample, TileDataset
+from geofm.train.inputs import normalise_batch
+from geofm.train.pretrain import hiding_noise
+
+HIDDEN, UNMEASURED = "#8a8a8a", "#ffffff"
+COLUMNS = ("scene", "what it saw", "rebuilt", "error")
+GAP = 3  # white pixels between dates
+
+Image = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+def reconstructions(
+    rebuilt: Rebuilt, contract: PixelContract, *, names: Sequence[str] = (), title: str = ""
+) -> Figure:
+    """A row an image: the scene, what was visible of it, the scene rebuilt, and the error.
+
+    Dates stand side by side. A row has one stretch, that of its scene, so its three
+    pictures can be compared; all errors have one scale, in reflectance. Rebuilt pictures
+    keep the visible pixels as they are.
+
+    Args:
+        rebuilt: as `geofm.assess.rebuild.rebuild` gives it.
+        contract: names the bands, and turns numbers back to reflectance.
+        names: of the images.
+        title: of the figure, such as the step of a training.
+    """
+    bands, colours = composite(contract.bands)
+    shown = [contract.bands.index(band) for band in bands]
+    mean = np.asarray(contract.mean, np.float32)[:, None, None]
+    std = np.asarray(contract.std, np.float32)[:, None, None]
+    truth = rebuilt.image.cpu().numpy() * std + mean
+    found = rebuilt.prediction.float().cpu().numpy() * std + mean
+    valid, hidden = rebuilt.valid.cpu().numpy(), rebuilt.hidden.cpu().numpy()
+    scored = valid & hidden
+    error = np.abs(found - truth).mean(axis=2)  # (B, T, H, W)
+    most = float(np.percentile(error[scored], 98)) if scored.any() else 1.0
+    scale = Normalize(0, max(most, 1e-6))
+
+    count, dates, height, width = valid.shape
+    panel = 2.3
+    tall = panel * height / (dates * width + GAP * (dates - 1))
+    figure = new_figure(10, count * (tall + 0.22) + 0.9)
+    rows = figure.subplots(count, len(COLUMNS), squeeze=False)
+    for at, row in enumerate(rows):
+        low, span = _stretch(truth[at][:, shown], valid[at])
+        clear = _side_by_side(_colours(truth[at][:, shown], low, span), valid[at])
+        full = np.where(scored[at][:, None], found[at], truth[at])
+        seen = clear.copy()
+        seen[_row(hidden[at] & valid[at])] = to_rgb(HIDDEN)
+        filled = _side_by_side(_colours(full[:, shown], low, span), valid[at])
+        wrong = ScalarMappable(scale, "cividis").to_rgba(_row(error[at]))[..., :3]
+        wrong[~_row(scored[at], False)] = to_rgb("#f4f4f4")
+        wrong[~_row(valid[at], True)] = to_rgb(UNMEASURED)
+        for axes, image in zip(row, (clear, seen, filled, wrong), strict=True):
+            _panel(axes, image)
+        if names:
+            row[0].set_ylabel(names[at], fontsize=8, color=FAINT)
+        off = (
+            f"{error[at][scored[at]].mean():.4f} on average" if scored[at].any() else "none hidden"
+        )
+        row[-1].set_xlabel(off, fontsize=8, color=FAINT, labelpad=2)
+    for axes, name in zip(rows[0], COLUMNS, strict=True):
+        axes.set_title(name, loc="left", fontsize=10, color=INK)
+    bar = figure.colorbar(
+        ScalarMappable(scale, "cividis"), ax=list(rows[:, -1]), shrink=min(1.0, 2.2 / count + 0.3)
+    )
+    bar.set_label("mean absolute error, reflectance", fontsize=8, color=INK)
+    bar.ax.tick_params(labelsize=8, labelcolor=FAINT, color=PALE)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    figure.suptitle("  ·  ".join(filter(None, (title, colours))), x=0.01, ha="left", fontsize=10)
+    figure.legend(
+        handles=[
+            Patch(facecolor=HIDDEN, label="hidden from the encoder"),
+            Patch(facecolor=UNMEASURED, edgecolor="#999999", label="not measured, not scored"),
+        ],
+        loc="outside lower left",
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+    )
+    return figure
+
+
+def rebuild_samples(
+    mae: MaskedAutoencoder, dataset: TileDataset, contract: PixelContract, *, count: int = 4
+) -> Rebuilt:
+    """The first samples of a dataset, rebuilt; the same places are hidden each time."""
+    device = next(mae.parameters()).device
+    found: Sample = default_collate([dataset[i] for i in range(min(count, len(dataset)))])
+    batch = Sample(*(_moved(part, device) for part in found))
+    image = normalise_batch(batch, contract)
+    tokens = prod(mae.encoder.token_grid(image))
+    noise = hiding_noise(batch.number.cpu(), tokens=tokens, seed=0).to(image.device)
+    return rebuild(mae, image, batch.valid, noise=noise)
+
+
+def save_look(
+    folder: Path, step: int, mae: MaskedAutoencoder, dataset: TileDataset, contract: PixelContract
+) -> Path:
+    """Save ``pictures/step_000500.png`` in a run's folder: how a training is getting on.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    figure = reconstructions(
+        rebuild_samples(mae, dataset, contract), contract, title=f"step {step:,}"
+    )
+    return save_figure(figure, pictures / f"step_{step:06d}.png")
+
+
+def _moved(part: Tensor, device: object) -> Tensor:
+    return part.to(device)  # type: ignore[call-overload, no-any-return]
+
+
+def _stretch(values: Image, valid: Bools) -> tuple[Image, Image]:
+    """Low end and span of each band (3, 1, 1), from the 2nd to the 98th percentile."""
+    if not valid.any():
+        return np.zeros((3, 1, 1), np.float32), np.ones((3, 1, 1), np.float32)
+    pixels = values.transpose(1, 0, 2, 3)[:, valid]
+    low, high = np.percentile(pixels, (2, 98), axis=1)[..., None, None].astype(np.float32)
+    return low, np.maximum(high - low, 1e-6)
+
+
+def _colours(values: Image, low: Image, span: Image) -> Image:
+    """(T, 3, H, W) reflectance to (T, H, W, 3), 0 to 1."""
+    stretched: Image = np.clip((values - low) / span, 0, 1).transpose(0, 2, 3, 1)
+    return stretched
+
+
+def _side_by_side(images: Image, valid: Bools) -> Image:
+    """Dates (T, H, W, 3) in a row, what was not measured plain."""
+    images = np.where(valid[..., None], images, np.float32(to_rgb(UNMEASURED)))
+    return _row(images, 1.0)
+
+
+def _row(images: npt.NDArray[np.generic], fill: float | bool = 0) -> npt.NDArray[np.generic]:
+    """(T, H, W, ...) to (H, T * W + gaps, ...), gaps of ``fill``."""
+    gap = np.full_like(images[0][:, :GAP], fill)
+    parts = [images[0]]
+    for image in images[1:]:
+        parts += [gap, image]
+    return np.concatenate(parts, axis=1)
+
+
+def _panel(axes: Axes, image: Image) -> None:
+    axes.imshow(image, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_color(PALE)
