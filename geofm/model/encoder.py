@@ -208,14 +208,20 @@ class Encoder(nn.Module):
             One (B, T' * D, h, w) a depth; channel ``t * D + d``.
         """
         grid = self.token_grid(x)
+        return [_as_map(tokens, grid) for tokens in self.feature_tokens(x, depths, coordinates)]
+
+    def feature_tokens(
+        self, x: Tensor, depths: Sequence[int], coordinates: Coordinates | None = None
+    ) -> list[Tensor]:
+        """As `feature_maps`, but tokens: one (B, 1 + N, D) a depth, the class token first."""
         tokens = self._embed(x, coordinates)
-        maps = []
+        found = []
         for index in range(max(depths) + 1):
             tokens = self.blocks.step(index, tokens)
             if index in depths:
                 last = index == len(self.blocks) - 1
-                maps.append(_as_map(self.norm(tokens) if last else tokens, grid))
-        return maps
+                found.append(self.norm(tokens) if last else tokens)
+        return found
 
     def token_grid(self, x: Tensor) -> Grid:
         """Tokens along time, rows and columns of ``x`` (B, T, C, H, W)."""

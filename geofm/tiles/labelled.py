@@ -144,22 +144,25 @@ class FixedWindows:
 
 
 class DrawnWindows:
-    """Fixed windows as samples without end, drawn with those of rare classes more often.
+    """Fixed windows as samples without end: each once, then those of rare classes more often.
 
-    Sample ``i`` follows from the seed and ``i`` alone.
+    So what is computed once for each window is computed in the first samples, in
+    whole batches. Sample ``i`` follows from the seed and ``i`` alone.
     """
 
     def __init__(self, windows: FixedWindows, *, seed: int = 0) -> None:
         self.windows = windows
         self.seed = seed
+        self._first = np.random.default_rng([seed, len(windows)]).permutation(len(windows))
         share = 1 / np.sqrt(np.maximum(windows.pixels.sum(axis=0), 1))
         weights = np.cumsum(windows.pixels @ share)
         self._cumulated = weights / weights[-1]
 
     def __getitem__(self, index: int) -> Sample:
+        if index < len(self._first):
+            return self.windows[int(self._first[index])]
         drawn = np.random.default_rng([self.seed, index]).random()
-        chosen = int(np.searchsorted(self._cumulated, drawn, side="right"))
-        return self.windows[chosen]
+        return self.windows[int(np.searchsorted(self._cumulated, drawn, side="right"))]
 
 
 def _labels_of(area: Area, window: Window, classes: int) -> Counts:

@@ -10,6 +10,7 @@ has the same bytes with them and without.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
@@ -49,22 +50,24 @@ class RememberingEncoder(Encoder):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
-    def feature_maps(
+    def feature_tokens(
         self, x: Tensor, depths: Sequence[int], coordinates: Coordinates | None = None
     ) -> list[Tensor]:
-        """As `Encoder.feature_maps`, without a gradient."""
+        """As `Encoder.feature_tokens`, without a gradient."""
+        # Tokens and not maps: a map is a view of them, and a copy of it with other
+        # strides takes other ways through a head, to other last bits.
         keys = _keys(x, coordinates, self._how(x, depths))
         kept = [self._shelf.find(key) for key in keys]
-        if all(maps is not None for maps in kept):
-            found = np.stack([maps for maps in kept if maps is not None], axis=1)
-            return [_as_tensor(maps).to(x.device) for maps in found]
+        if all(tokens is not None for tokens in kept):
+            found = np.stack([tokens for tokens in kept if tokens is not None], axis=1)
+            return [_as_tensor(tokens).to(x.device) for tokens in found]
         # The whole batch, since its size decides the last bits.
-        maps = super().feature_maps(x, depths, coordinates)
-        stored = np.stack([_as_array(each) for each in maps], axis=1)
-        for key, have, features in zip(keys, kept, stored, strict=True):
+        computed = super().feature_tokens(x, depths, coordinates)
+        stored = np.stack([_as_array(tokens) for tokens in computed], axis=1)
+        for key, have, tokens in zip(keys, kept, stored, strict=True):
             if have is None:
-                self._shelf.keep(key, features)
-        return maps
+                self._shelf.keep(key, tokens)
+        return computed
 
     def _how(self, x: Tensor, depths: Sequence[int]) -> str:
         """What decides the bits of a feature, beside the window itself."""
@@ -154,7 +157,8 @@ class _Shelf:
             held[path] = size
             self._bytes += size
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             raise OutputError(
                 f"features cannot be kept in {self.folder}: {error.strerror or error}; "
                 "choose another folder (features=)"
