@@ -21,7 +21,7 @@ from geofm.assess.evaluate import Evaluation, evaluate_model
 from geofm.assess.page import write_page
 from geofm.contract import PixelContract
 from geofm.datasets.open import open_dataset
-from geofm.errors import ModelError
+from geofm.errors import ModelError, SceneError
 from geofm.info.models import model_rows
 from geofm.info.page import Page
 from geofm.model.finetuned import ImportOptions, import_finetuned, is_finetuned
@@ -374,7 +374,10 @@ def pretrain(
     from geofm.train.pretrain import pretrain_encoder, start_from  # Lightning loads when used
 
     opened = scenes if isinstance(scenes, Opened) else Opened(tuple(scenes))
-    start = start_from(encoder, config or PretrainConfig())
+    if not opened.scenes:
+        raise SceneError("no scene to train on; give one or more")
+    dates = (config.dates if config else 0) or len(opened.scenes[0].dates)
+    start = start_from(encoder, dates=dates)
     return pretrain_encoder(
         opened.scenes,
         config,

@@ -20,7 +20,6 @@ from geofm.model.coordinates import Coordinates
 from geofm.model.encoder import Encoder, EncoderConfig
 from geofm.model.folder import PretrainedEncoder, load_encoder_folder
 from geofm.model.mae import Decoder, MaeConfig, MaskedAutoencoder
-from geofm.model.patches import patchify
 from geofm.model.prithvi import Adaptation, load_prithvi, load_prithvi_mae
 from geofm.scenes.match import masked_as
 from geofm.scenes.reader import Scene
@@ -180,11 +179,12 @@ class Start(NamedTuple):
     decoder: Decoder | None = None
 
 
-def start_from(source: PretrainedEncoder | str | Path | None, config: PretrainConfig) -> Start:
+def start_from(source: PretrainedEncoder | str | Path | None, *, dates: int) -> Start:
     """Load what training goes on from: an encoder folder, or published weights.
 
-    Published weights are loaded for ``config.dates``; their decoder goes on where the
-    file holds it.
+    Args:
+        dates: of a sample; a folder stays as it was trained. The decoder of published
+            weights goes on too, where their file holds it.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -193,7 +193,7 @@ def start_from(source: PretrainedEncoder | str | Path | None, config: PretrainCo
         return Start(source)
     if Path(source).is_dir():
         return Start(load_encoder_folder(Path(source)))
-    adapt = Adaptation(dates=config.dates or None)
+    adapt = Adaptation(dates=dates)
     encoder = load_prithvi(source, adapt=adapt)
     try:
         return Start(encoder, load_prithvi_mae(source, adapt=adapt).decoder)
@@ -417,22 +417,18 @@ class Rebuilding:
 
     def count(self, batch: Sample) -> Tensor:
         """Valid pixels of hidden patches, (1,)."""
-        shape = self.mae.encoder.config
-        measured = patchify(
-            batch.valid.unsqueeze(2), patch_size=shape.patch_size, tubelet=shape.tubelet
-        )
-        _, hidden = self.mae.choose(self._noise(batch), measured)
-        return (measured & hidden.unsqueeze(-1)).sum().double().reshape(1)
+        return self.mae.hide(batch.valid, self._noise(batch)).scored.double().reshape(1)
 
     def loss(self, batch: Sample, counts: Tensor) -> Tensor:
         """The batch's share of the mean over ``counts`` pixels."""
-        mean: Tensor = self.mae(
+        rebuilt: Tensor = self.mae(
             normalise_batch(batch, self.contract),
             batch.valid,
             self._noise(batch),
             coordinates=self._coordinates(batch),
+            count=counts[0],
         ).loss
-        return mean * (self.count(batch).to(counts) / counts).sum()
+        return rebuilt
 
     def _noise(self, batch: Sample) -> Tensor:
         tokens = prod(self.mae.encoder.config.grid)
@@ -463,11 +459,11 @@ def encoder_config(shape: EncoderShape, *, bands: int, dates: int) -> EncoderCon
 def hiding_noise(number: Tensor, *, tokens: int, seed: int) -> Tensor:
     """Which tokens to hide: (B, tokens) from 0 to below 1, each row by (seed, number)."""
     # The third word keeps this stream apart from the one that draws windows.
-    rows = [np.random.default_rng([seed, int(i), 1]).random(tokens, np.float32) for i in number]
+    rows = [np.random.default_rng([seed, i, 1]).random(tokens, np.float32) for i in number.tolist()]
     return torch.from_numpy(np.stack(rows))
 
 
 def untold_codes(number: Tensor, *, share: float, seed: int) -> Tensor:
     """Which samples are not told their time and their location: (B, 2) bool, by (seed, number)."""
-    rows = [np.random.default_rng([seed, int(i), 2]).random(2) < share for i in number]
+    rows = [np.random.default_rng([seed, i, 2]).random(2) < share for i in number.tolist()]
     return torch.from_numpy(np.stack(rows))

@@ -229,7 +229,7 @@ def test_training_goes_on_from_an_encoder(make_scene, tmp_path):
     scene = open_scene(make_scene("first.tif"))
     first = pretrain_encoder([scene.select(bands=["green", "nir08"])], CONFIG, licences=["mine"])
     save_encoder(first, tmp_path / "first.geofm")
-    start = start_from(tmp_path / "first.geofm", CONFIG)
+    start = start_from(tmp_path / "first.geofm", dates=1)
     other = open_scene(make_scene("second.tif", seed=9, transform=Affine(20, 0, 0, 0, -20, 5e6)))
     found = pretrain_encoder([other], CONFIG, encoder=start.encoder)
     # Its bands and statistics stay; its pixels are those of the new scenes.
