@@ -157,7 +157,7 @@ def _chip(
     step = max(-(-max(window.height, window.width) // SIDE), 1)
     target = pair.labels.read(window)[::step, ::step]
     found = found[::step, ::step]
-    palette = _palette(classes)
+    palette = palette_of(classes)
     labels = palette[target]
     labels[target == IGNORE] = _rgb(NOTHING)
     differs = np.full((*found.shape, 3), _rgb(NOTHING), np.uint8)
@@ -169,14 +169,14 @@ def _chip(
         name=name,
         mean_iou=float(mean_iou(confusion)),
         accuracy=float(accuracy(confusion)),
-        image=_image(pair.scene, window, step),
+        image=draw_image(pair.scene, window, step),
         labels=labels,
         map=palette[found],
         differs=differs,
     )
 
 
-def _image(scene: Scene, window: Window, step: int) -> Rgb:
+def draw_image(scene: Scene, window: Window, step: int) -> Rgb:
     """The last date, each band stretched from its 2nd to its 98th percentile."""
     bands = next((some for some in _COMPOSITES if set(some) <= set(scene.bands)), None)
     bands = bands or (scene.bands[0],) * 3
@@ -193,7 +193,8 @@ def _image(scene: Scene, window: Window, step: int) -> Rgb:
     return image
 
 
-def _palette(classes: Sequence[MapClass]) -> Rgb:
+def palette_of(classes: Sequence[MapClass]) -> Rgb:
+    """A colour for each code of labels and maps, (256, 3) uint8."""
     palette = np.full((256, 3), 255, np.uint8)
     colors = {code: kind.color for code, kind in enumerate(classes)} | CODE_COLORS
     for code, color in colors.items():

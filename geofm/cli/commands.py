@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geofm.cli import area, evaluate, train
+from geofm.cli import area, check, evaluate, train
 from geofm.cli.arguments import Result, check_free, quoted, reading
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import as_flags, typed, wrapped
@@ -41,6 +41,8 @@ def run(flags: Namespace, words: list[str]) -> Result:  # noqa: C901, PLR0911  o
             return train.pretrain(flags, style)
         case "import":
             return _import(flags, style)
+        case "check":
+            return check.check(flags, words, style)
         case "finetune":
             return train.finetune(flags, style)
         case "map":
@@ -68,17 +70,17 @@ def _doctor(style: Style) -> Result:
 
     checks = examine()
     marks = {"ok": style.good("ok"), "advice": style.warn("!!"), "problem": style.bad("no")}
-    width = max(len(check.name) for check in checks) + 2
+    width = max(len(each.name) for each in checks) + 2
     lines = []
-    for check in checks:
-        found = wrapped(check.found, indent=width + 4)
-        lines.append(f"{marks[check.state]}  {check.name.ljust(width)}{found}")
-        if check.advice:
-            advice = wrapped(check.advice, indent=width + 4)
+    for each in checks:
+        found = wrapped(each.found, indent=width + 4)
+        lines.append(f"{marks[each.state]}  {each.name.ljust(width)}{found}")
+        if each.advice:
+            advice = wrapped(each.advice, indent=width + 4)
             lines.append(f"{' ' * (width + 4)}{style.warn(advice)}")
-    problems = [check for check in checks if check.state == "problem"]
+    problems = [check for each in checks if each.state == "problem"]
     code = 1 if problems else 0
-    facts = {"healthy": not problems, "checks": [check.plain() for check in checks]}
+    facts = {"healthy": not problems, "checks": [each.plain() for each in checks]}
     return Result("\n".join(lines), facts, code)
 
 

@@ -339,6 +339,16 @@ def _unsaid(group: Group) -> None:
     )
 
 
+def _check(group: Group) -> None:
+    group.add_argument(
+        "--task", metavar="NAME", help="flood, burn_scar, crops, or custom with a --legend"
+    )
+    group.add_argument("--html", metavar="PAGE.html", help="write a page with pictures too")
+    group.add_argument(
+        "--allow-leakage", action="store_true", help="take a given split that leaks for what it is"
+    )
+
+
 def _finetune(group: Group) -> None:
     group.add_argument(
         "--task", metavar="NAME", help="flood, burn_scar, crops, or custom with a --legend"
@@ -630,6 +640,23 @@ COMMANDS = {
             (
                 ("Input and output", _import),
                 ("What the file does not say", _unsaid),
+                ("Also", _common),
+            ),
+        ),
+        Command(
+            "check",
+            "look at labelled scenes before anything is trained on them",
+            "Look at labelled scenes: sizes, CRS, bands, units, balance of classes, shifted and "
+            "empty labels, doubles, and whether given splits lie apart. What stands in the way of "
+            "an honest model is a problem, and the exit code is then 1.",
+            (
+                "geofm check --task flood --images chips --labels water --html check.html",
+                "geofm check --dataset hls_burn_scars --root DIR --json",
+            ),
+            (
+                (LABELLED, _labelled),
+                ("Task and output", _check),
+                (READING, _reading),
                 ("Also", _common),
             ),
         ),

@@ -12,6 +12,7 @@ from geofm.tasks import IGNORE
 
 if TYPE_CHECKING:
     from geofm.api import Pair
+    from geofm.pairing.open import Opened
     from geofm.tasks import Task
 
 
@@ -28,14 +29,7 @@ def pairs_of(flags: Namespace, classes: Sequence[str]) -> "list[Pair]":
     from geofm import api
 
     said: dict[str, Any] = {"groups": flags.groups, "tell": note, **reading(flags)}
-    labels: dict[str, Any] = {
-        "codes": stored_codes(flags, classes),
-        "column": flags.column,
-        "ignore_edges": flags.ignore_edges,
-        "background": IGNORE
-        if flags.background is None
-        else class_code(flags.background, classes, flag="--background"),
-    }
+    labels = _labels(flags, classes)
     match source_of(flags):
         case "dataset":
             return _official_pairs(flags, classes, said)
@@ -43,6 +37,48 @@ def pairs_of(flags: Namespace, classes: Sequence[str]) -> "list[Pair]":
             return api.open_catalog(flags.catalog, **labels, **said)
         case _:
             return api.open_pairs(flags.images, flags.labels, **labels, **said)
+
+
+def each_of(flags: Namespace, classes: Sequence[str]) -> "Opened":
+    """What `pairs_of` would open, with what cannot be opened said and not refused.
+
+    Raises:
+        GeofmError: as `pairs_of`, where nothing at all is found.
+    """
+    from geofm.datasets.layouts import find_layout
+    from geofm.datasets.open import dataset_reading, find_dataset
+    from geofm.pairing.catalogue import read_catalogue
+    from geofm.pairing.folders import find_in_folders
+    from geofm.pairing.open import Labelling, open_what_opens
+
+    said, labelling = reading(flags), Labelling(**_labels(flags, classes))
+    match source_of(flags):
+        case "dataset":
+            layout = find_layout(flags.dataset)
+            _check_legend(flags.dataset, classes)
+            labelling = replace(labelling, codes=layout.codes)
+            said = dataset_reading(layout, said)
+            found = find_dataset(flags.dataset, flags.root, download=flags.download)
+        case "catalog":
+            found = read_catalogue(flags.catalog)
+        case _:
+            found = find_in_folders(flags.images, flags.labels)
+    return open_what_opens(found, labelling, said, groups=flags.groups)
+
+
+def _labels(flags: Namespace, classes: Sequence[str]) -> dict[str, Any]:
+    """Arguments of `open_labels`."""
+    background = (
+        IGNORE
+        if flags.background is None
+        else class_code(flags.background, classes, flag="--background")
+    )
+    return {
+        "codes": stored_codes(flags, classes),
+        "column": flags.column,
+        "background": background,
+        "ignore_edges": flags.ignore_edges,
+    }
 
 
 def source_of(flags: Namespace) -> Literal["dataset", "catalog", "folders"]:
@@ -132,16 +168,8 @@ def _official_pairs(
 ) -> "list[Pair]":
     """The pairs of a published set, whose labels are the classes asked for."""
     from geofm import api
-    from geofm.datasets.layouts import find_layout
-    from geofm.errors import LabelError
-    from geofm.tasks import find_task
 
-    names = [kind.name for kind in find_task(find_layout(flags.dataset).task).classes]
-    if list(classes) != names:
-        raise LabelError(
-            f"{flags.dataset} labels {', '.join(names)}; the model's or legend's classes are "
-            f"{', '.join(classes)}; needed the same in the same order"
-        )
+    _check_legend(flags.dataset, classes)
     with progress_bar(f"opening {flags.dataset}") as progress:
         return api.open_dataset(
             flags.dataset,
@@ -150,6 +178,24 @@ def _official_pairs(
             ignore_edges=flags.ignore_edges,
             progress=lambda share: progress(share, f"fetching {flags.dataset}"),
             **said,
+        )
+
+
+def _check_legend(name: str, classes: Sequence[str]) -> None:
+    """The labels of a published set are the classes asked for.
+
+    Raises:
+        LabelError: they are not.
+    """
+    from geofm.datasets.layouts import find_layout
+    from geofm.errors import LabelError
+    from geofm.tasks import find_task
+
+    names = [kind.name for kind in find_task(find_layout(name).task).classes]
+    if list(classes) != names:
+        raise LabelError(
+            f"{name} labels {', '.join(names)}; the model's or legend's classes are "
+            f"{', '.join(classes)}; needed the same in the same order"
         )
 
 

@@ -135,6 +135,46 @@ def open_found(
     return with_groups(pairs, groups) if groups else pairs
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Pairs that could be opened, and what could not.
+
+    Attributes:
+        failures: name and reason of each pair that could not.
+        left_out: sentences on files that belong to no pair.
+    """
+
+    pairs: tuple[Pair, ...]
+    failures: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...]
+
+
+def open_what_opens(
+    found: Found, labelling: Labelling, reading: Mapping[str, Any], *, groups: str | None = None
+) -> Opened:
+    """Open what was found, and say what cannot be opened.
+
+    Raises:
+        SplitError, LabelError: ``groups`` names none.
+    """
+    pairs: list[Pair] = []
+    failures: list[tuple[str, str]] = []
+    elsewhere: list[str] = []
+    for files, result in open_each(found, labelling, reading):
+        if isinstance(result, Pair):
+            pairs.append(result)
+        elif found.shared_labels and isinstance(result, ElsewhereError) and len(found.pairs) > 1:
+            elsewhere.append(files.name)
+        else:
+            failures.append((files.name, str(result)))
+    left_out = list(found.left_out)
+    if elsewhere:
+        count = f"{len(elsewhere)} of {len(found.pairs)} images have no labels"
+        left_out.append(f"{count}: {some(elsewhere)}")
+    grouped = with_groups(pairs, groups) if groups and pairs else pairs
+    return Opened(tuple(grouped), tuple(failures), tuple(left_out))
+
+
 def open_each(
     found: Found, labelling: Labelling, reading: Mapping[str, Any]
 ) -> Iterator[tuple[PairFiles, Pair | GeofmError]]:

@@ -1,0 +1,53 @@
+"""``geofm check``: labelled scenes in, what is wrong with them out."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from geofm.cli.arguments import Result
+from geofm.cli.labelled import each_of, source_of, task_of
+from geofm.cli.progress import progress_bar
+from geofm.cli.words import as_flags, typed, wrapped
+from geofm.terminal import Style
+
+
+def check(flags: Namespace, words: list[str], style: Style) -> Result:
+    """``geofm check``; the exit code is 1 where there are problems."""
+    from geofm.assess.check import check_pairs
+    from geofm.assess.check_page import write_check_page
+    from geofm.tasks import check_classes
+
+    classes = check_classes(task_of(flags).classes)
+    with progress_bar("opening scenes"):
+        opened = each_of(flags, [kind.name for kind in classes])
+    with progress_bar(f"checking {len(opened.pairs)} scenes") as progress:
+        report = check_pairs(
+            opened.pairs,
+            classes,
+            failures=opened.failures,
+            left_out=opened.left_out,
+            allow_leakage=flags.allow_leakage,
+            progress=progress,
+        )
+    source = {"dataset": flags.dataset, "catalog": flags.catalog, "folders": flags.images}
+    title = Path(source[source_of(flags)]).name
+    if flags.html:
+        page = Path(flags.html)
+        write_check_page(page, report, opened.pairs, classes, title=title, command=typed(words))
+    width = max(map(len, (*report.facts, "given split"))) + 2
+    lines = [f"{style.title(title)}: {report.pairs} pairs of scene and labels"]
+    lines += [f"{style.faint(what.ljust(width))}{wrapped(text, indent=width)}"
+              for what, text in report.facts.items()]  # fmt: skip
+    total = max(sum(report.classes.values()), 1)
+    shares = ", ".join(f"{name} {count / total:.1%}" for name, count in report.classes.items())
+    lines.append(f"{style.faint('labels'.ljust(width))}{wrapped(shares, indent=width)}")
+    if report.leakage:
+        lines.append(f"{style.faint('split'.ljust(width))}{wrapped(report.leakage, indent=width)}")
+    marks = {"problem": style.bad("no"), "advice": style.warn("!!")}
+    lines += [
+        f"{marks[one.weight]}  {wrapped(as_flags(one.text), indent=4)}" for one in report.findings
+    ]
+    if not report.findings:
+        lines.append(f"{style.good('ok')}  nothing stands in the way")
+    if flags.html:
+        lines.append(f"pictures: {style.name(flags.html)}")
+    return Result("\n".join(lines), report.plain(), 1 if report.problems else 0)
