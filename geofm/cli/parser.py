@@ -133,9 +133,9 @@ _NOT_IN_A_FILE = ("config", "help", "resume", "overwrite", "json")
 
 
 def _config_path(words: Sequence[str]) -> str | None:
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for index, word in enumerate(words):
         if word == "--config":
-            return following or None
+            return words[index + 1] if index + 1 < len(words) else None
         if word.startswith("--config="):
             return word.partition("=")[2]
     return None
