@@ -1,10 +1,15 @@
 """The model card: what a person should know before trusting the model, from its description."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from geofm.bands import LEVEL_NAMES
+from geofm.model.licences import licence_terms
 from geofm.model.schema import ContractFields, Description, Provenance, SegmenterFile
+from geofm.model.score_tables import plain, score_tables
+
+MAP_FILE = "footprint.svg"
+"""A small map of the training footprint, beside the card."""
 
 # Licences that the Hugging Face Hub knows by these names.
 _HUB_LICENCES = {
@@ -44,8 +49,9 @@ def _hub_licence(provenance: Provenance) -> str:
 
 
 def _body(description: Description) -> Iterator[str]:
-    yield f"# {_plain(description.name)}"
+    yield f"# {plain(description.name)}"
     yield ""
+    yield from _warnings(description.provenance)
     yield from _purpose(description)
     yield from _contract(description.contract)
     yield from _training(description)
@@ -54,12 +60,12 @@ def _body(description: Description) -> Iterator[str]:
 
 def _purpose(description: Description) -> Iterator[str]:
     if isinstance(description, SegmenterFile):
-        yield f"Maps **{_plain(description.task)}** from multispectral satellite scenes."
+        yield f"Maps **{plain(description.task)}** from multispectral satellite scenes."
         yield ""
         yield "| code | class | colour |"
         yield "|---|---|---|"
         for code, kind in enumerate(description.classes):
-            yield f"| {code} | {_plain(kind.name)} | `{kind.color}` |"
+            yield f"| {code} | {plain(kind.name)} | `{kind.color}` |"
         yield ""
         yield "```"
         yield "geofm map MODEL SCENE.tif -o MAP.tif"
@@ -87,9 +93,9 @@ def _contract(contract: ContractFields) -> Iterator[str]:
     yield "| band | mean | standard deviation |"
     yield "|---|---|---|"
     for band, mean, std in zip(contract.bands, contract.mean, contract.std, strict=True):
-        yield f"| {_plain(band)} | {mean:.4f} | {std:.4f} |"
+        yield f"| {plain(band)} | {mean:.4f} | {std:.4f} |"
     yield ""
-    masked = ", ".join(map(_plain, contract.masked_qa)) or "nothing"
+    masked = ", ".join(map(plain, contract.masked_qa)) or "nothing"
     yield (
         f"A pixel is mapped when at least {contract.min_valid_dates} of {contract.dates} dates "
         f"is valid there; set aside by QA: {masked}."
@@ -110,15 +116,63 @@ def _training(description: Description) -> Iterator[str]:
         yield f"- Head: {head.kind}, on blocks {', '.join(map(str, head.depths))} (from 0)."
     if provenance.encoder is not None:
         name = provenance.encoder.get("name", "a pretrained encoder without a name")
-        yield f"- Began with: {_plain(str(name))}."
+        yield f"- Began with: {plain(str(name))}."
     for change in provenance.adapted:
-        yield f"- Other than its encoder's pixels: {_plain(change)}."
-    where = "in model.json" if provenance.training_footprint else "not recorded"
-    yield f"- Training footprint: {where}."
-    yield f"- Sources: {', '.join(map(_plain, provenance.sources)) or 'not recorded'}."
-    yield f"- Licences: {', '.join(map(_plain, provenance.licences)) or 'not recorded'}."
-    yield f"- Written by geofm {_plain(description.geofm_version)}."
+        yield f"- Other than its encoder's pixels: {plain(change)}."
+    yield f"- Sources: {_some(provenance.sources)}."
+    yield f"- Licences: {', '.join(map(plain, provenance.licences)) or 'not recorded'}."
+    yield from _encoder_licences(provenance)
+    yield f"- Written by geofm {plain(description.geofm_version)}."
     yield ""
+    yield "## Where it was trained"
+    yield ""
+    if provenance.training_footprint:
+        yield f"![Places on a map of the world]({MAP_FILE})"
+        yield ""
+        yield "The outlines themselves are in model.json (`provenance.training_footprint`)."
+    else:
+        yield "Not recorded: its scenes say nothing of where they lie."
+    yield ""
+
+
+_MOST_SOURCES = 12
+
+
+def _some(sources: Sequence[str]) -> str:
+    """The first sources by name, and how many more there are."""
+    named = ", ".join(map(plain, sources[:_MOST_SOURCES])) or "not recorded"
+    more = len(sources) - _MOST_SOURCES
+    return f"{named} and {more:,} more, in model.json" if more > 0 else named
+
+
+def _encoder_licences(provenance: Provenance) -> Iterator[str]:
+    for began_with in _chain(provenance):
+        name = plain(str(began_with.get("name", "a pretrained encoder")))
+        licences = ", ".join(plain(str(one)) for one in _texts(began_with.get("licences")))
+        yield f"- Licences of {name}: {licences or 'not recorded'}."
+
+
+def _chain(provenance: Provenance) -> Iterator[Mapping[str, Any]]:
+    """What the model began with, what that began with, and so on."""
+    began_with: object = provenance.encoder
+    while isinstance(began_with, dict):
+        yield began_with
+        began_with = began_with.get("encoder")
+
+
+def _texts(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list | tuple) else []
+
+
+def _warnings(provenance: Provenance) -> Iterator[str]:
+    """What the licences of data and encoder forbid or ask, before anything else."""
+    inherited = [text for link in _chain(provenance) for text in _texts(link.get("licences"))]
+    use = (provenance.model_extra or {}).get("use")
+    for headline, sentence in licence_terms(
+        [*provenance.licences, *inherited], use if isinstance(use, str) else ""
+    ):
+        yield f"> **{headline}.** {plain(sentence)}"
+        yield ""
 
 
 def _limits(description: Description) -> Iterator[str]:
@@ -127,19 +181,15 @@ def _limits(description: Description) -> Iterator[str]:
     if description.provenance.scores:
         yield "Measured by geofm; the numbers hold for data like the test data, not everywhere."
         yield ""
-        yield "```json"
-        yield json.dumps(description.provenance.scores, indent=2, sort_keys=True)
-        yield "```"
+        yield from score_tables(description.provenance.scores)
     elif isinstance(description, SegmenterFile):
         yield "No score is recorded. Evaluate it on your own labels before you rely on its maps."
+        yield ""
     else:
         yield "An encoder has no score of its own; the models fine-tuned from it have."
+        yield ""
+    yield "## What it cannot do"
     yield ""
     yield (
         "Outside its training footprint, season and sensors it can be wrong without a sign of it."
     )
-
-
-def _plain(text: str) -> str:
-    """Text that stays text in a Markdown table."""
-    return "".join(f"\\{letter}" if letter in "|`*_<>[]\\#" else letter for letter in text)

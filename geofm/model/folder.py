@@ -2,7 +2,8 @@
 
 - ``weights.safetensors``: the tensors;
 - ``model.json``: the only truth about them (`geofm.model.schema`);
-- ``stac-item.json`` and ``README.md``: written from it, for catalogues and people.
+- ``stac-item.json`` and ``README.md``: written from it, for catalogues and people;
+- ``footprint.svg``: where it was trained, where that is known, as a map in the card.
 
 The same model gives the same bytes. A folder is written whole or not at all.
 """
@@ -23,8 +24,9 @@ import geofm
 from geofm.contract import PixelContract
 from geofm.errors import ModelError, OutputError
 from geofm.model.calibration import Calibration
-from geofm.model.card import model_card
+from geofm.model.card import MAP_FILE, model_card
 from geofm.model.encoder import Encoder
+from geofm.model.footprint_map import footprint_svg
 from geofm.model.schema import (
     SCHEMA_VERSION,
     WEIGHTS_FILE,
@@ -265,6 +267,9 @@ def _save(module: nn.Module, fields: Mapping[str, Any], path: Path, *, overwrite
             ("README.md", model_card(description)),
         ):
             (partial / name).write_text(text, encoding="utf-8")
+        footprint = description.provenance.training_footprint
+        if footprint is not None:
+            (partial / MAP_FILE).write_text(footprint_svg(footprint), encoding="utf-8")
         # The library writes for the owner alone; a model is as readable as its card.
         shutil.copymode(partial / DESCRIPTION_FILE, partial / WEIGHTS_FILE)
         _publish(partial, path)

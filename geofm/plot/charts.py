@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from geofm.plot.ink import COLORS, FAINT, INK, MARKERS, PALE, new_figure, plain_axes, plain_legend
 
@@ -103,7 +103,7 @@ def reliability_diagram(
     low = max(min([*x, *y, 1.0]) - 0.05, 0.0)
     above.set(xlim=(low, 1.01), ylim=(low, 1.01))
     below.vlines(x, 0, [b.share for b in bins], color=COLORS[0], linewidth=3)
-    below.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    below.yaxis.set_major_formatter(PercentFormatter(1.0))
     below.set_ylim(bottom=0)
     plain_legend(above, loc="upper left")
     return figure
@@ -119,16 +119,22 @@ def area_bars(bars: Sequence[Bar], *, unit: str = "ha", title: str = "") -> Figu
     for place, bar in zip(places, bars, strict=True):
         axes.barh(place, bar.amount, height=0.62, color=bar.color, edgecolor="#99999966")
         end = bar.amount
-        text = f"{bar.amount:,.4g}"
+        text = _amount(bar.amount)
         if bar.interval:
             low, high = bar.interval
             axes.plot([low, high], [place, place], color=INK, linewidth=1.4)
             axes.plot([low, high], [place, place], "|", color=INK, markersize=8)
-            end, text = max(high, end), f"{text}  ({low:,.4g} to {high:,.4g})"
+            end, text = max(high, end), f"{text}  ({_amount(low)} to {_amount(high)})"
         axes.text(end + most * 0.015, place, text, va="center", fontsize=8, color=INK)
     axes.set_yticks(places, [b.name for b in bars], fontsize=9, color=INK)
-    axes.set_xlim(0, most * 1.38)
+    axes.set_xlim(0, most * 1.4)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     return figure
+
+
+def _amount(value: float) -> str:
+    """Three digits or all whole ones: 18,234 and 0.0123."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def label_curve(
@@ -178,9 +184,10 @@ def confusion_table(
     for i in range(count):
         for j in range(count):
             text = f"{share[i, j]:.0%}" if rows[i, 0] else "–"
+            text = "< 1%" if 0 < share[i, j] < 0.005 else text  # a trace is not nothing
             color = "white" if share[i, j] > 0.55 else INK
             axes.text(j, i, text, ha="center", va="center", fontsize=8, color=color)
-    turn = {"rotation": 35, "ha": "right"} if count > 3 else {}
+    turn = {"rotation": 35, "ha": "right"} if count > 3 or max(map(len, names)) > 12 else {}
     axes.set_xticks(range(count), names, fontsize=8, color=INK, **turn)
     labels = [f"{name}\n{n:,}" for name, n in zip(names, rows[:, 0], strict=True)]
     axes.set_yticks(range(count), labels, fontsize=8, color=INK)

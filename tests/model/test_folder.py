@@ -28,7 +28,7 @@ from geofm.model.heads import HeadConfig
 from geofm.model.segmenter import build_segmenter
 from geofm.model.weights import file_sha256
 
-FILES = ["README.md", "model.json", "stac-item.json", "weights.safetensors"]
+FILES = ["README.md", "footprint.svg", "model.json", "stac-item.json", "weights.safetensors"]
 
 
 @pytest.fixture

@@ -1,0 +1,111 @@
+"""Scores as tables of a model card, whatever measured them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# Facts of an evaluation that say which model it was of; the card is that model's.
+_OWN = {"model", "sha256"}
+
+
+def score_tables(scores: Mapping[str, Any], level: int = 3) -> Iterator[str]:
+    """Lines of Markdown: one table of all single numbers, then one a list or group.
+
+    Args:
+        scores: JSON values, of any shape; ``{"value": .., "interval": [..]}`` is one number.
+        level: of the headings.
+    """
+    single = {k: v for k, v in scores.items() if k not in _OWN and _is_cell(v)}
+    if single:
+        yield "| score | |"
+        yield "|---|---|"
+        for name, value in single.items():
+            yield f"| {_title(name)} | {_cell(value)} |"
+        yield ""
+    names = [c.get("name") for c in scores.get("classes") or () if isinstance(c, dict)]
+    for name, value in scores.items():
+        if name in _OWN or name in single or not value:
+            continue
+        yield f"{'#' * level} {_title(name)}"
+        yield ""
+        match value:
+            case dict():
+                yield from score_tables(value, min(level + 1, 6))
+            case [dict(), *_]:
+                yield from _table(value)
+                yield ""
+            case [[*_], *_]:
+                yield from _matrix(value, names)
+                yield ""
+            case _:
+                yield from (f"- {_cell(one)}" for one in value)
+                yield ""
+
+
+def _is_cell(value: object) -> bool:
+    """Whether a value fits into a cell of a table."""
+    match value:
+        case dict():
+            return set(value) == {"value", "interval"}
+        case [int() | float(), int() | float()]:
+            return True
+        case list():
+            return False
+        case _:
+            return True
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    yield f"| {' | '.join(map(_title, names))} |"
+    yield f"|{'---|' * len(names)}"
+    for row in rows:
+        yield f"| {' | '.join(_cell(row.get(name)) for name in names)} |"
+
+
+def _matrix(rows: Sequence[Sequence[Any]], names: Sequence[Any]) -> Iterator[str]:
+    """Labels down, the map across."""
+    count = max(map(len, rows))
+    heads = [_cell(name) for name in names] if len(names) == count else list(map(str, range(count)))
+    yield f"| labelled, below; mapped, right | {' | '.join(heads)} |"
+    yield f"|---|{'---|' * count}"
+    for at, row in enumerate(rows):
+        yield f"| {heads[at] if at < count else at} | {' | '.join(map(_cell, row))} |"
+
+
+def _cell(value: object) -> str:
+    match value:
+        case {"value": number, "interval": interval, **rest} if not rest:
+            return _cell(number) + (f" ({_cell(interval)})" if interval else "")
+        case [low, high]:
+            return f"{_cell(low)} to {_cell(high)}"
+        case dict() | list():
+            return plain(", ".join(map(str, value)))
+        case _:
+            return _word(value)
+
+
+def _word(value: object) -> str:
+    match value:
+        case None:
+            return "–"  # not defined, or not known
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
+        case _:
+            return plain(str(value))
+
+
+_WRITTEN = {"iou": "IoU", "f1": "F1", "ece": "ECE", "nll": "NLL"}
+
+
+def _title(name: object) -> str:
+    words = str(name).replace("_", " ").split(" ")
+    return plain(" ".join(_WRITTEN.get(word, word) for word in words))
+
+
+def plain(text: str) -> str:
+    """Text that stays text in a Markdown table."""
+    return "".join(f"\\{letter}" if letter in "|`*_<>[]\\#" else letter for letter in text)
