@@ -78,7 +78,7 @@ def _doctor(style: Style) -> Result:
         if each.advice:
             advice = wrapped(each.advice, indent=width + 4)
             lines.append(f"{' ' * (width + 4)}{style.warn(advice)}")
-    problems = [check for each in checks if each.state == "problem"]
+    problems = [each for each in checks if each.state == "problem"]
     code = 1 if problems else 0
     facts = {"healthy": not problems, "checks": [each.plain() for each in checks]}
     return Result("\n".join(lines), facts, code)
