@@ -202,9 +202,9 @@ def _training_run(group: Group) -> None:
     )
     group.add_argument(
         "--strategy",
-        choices=("auto", "ddp", "fsdp"),
+        choices=("auto", "ddp"),
         metavar="NAME",
-        help="of several devices: ddp (default), or fsdp, which spreads the weights",
+        help="of several devices: auto (default) or ddp, a copy of the weights on each",
     )
 
 

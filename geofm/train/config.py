@@ -65,8 +65,8 @@ class TrainingConfig:
         recompute: compute parts of the forward pass twice, for a fraction of the memory.
         devices: processes, each with its device, on this machine; ``"auto"`` for every GPU.
         num_nodes: machines, as torchrun or SLURM has started them.
-        strategy: ``"ddp"`` (a copy of the weights a device), ``"fsdp"`` (spread over
-            them), or ``"auto"``: the first, where there are several.
+        strategy: ``"ddp"`` (a copy of the weights a device), or ``"auto"``: that, where there
+            are several devices; ``"fsdp"`` (weights spread over them) is refused as yet.
 
     Raises:
         ConfigError: a value is out of range.

@@ -20,7 +20,6 @@ import torch
 from lightning.fabric.strategies.strategy import Strategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
-from torch.distributed.device_mesh import DeviceMesh
 
 from geofm.errors import ConfigError
 from geofm.model.blocks import Blocks
@@ -98,29 +97,15 @@ def _strategy(config: TrainingConfig, devices: int | str) -> str | Strategy:
         case "auto" if devices == 1 and config.num_nodes == 1:
             return "auto"
         case "fsdp":
-            from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
-
-            # One group of all devices that share the weights; no tensor is cut for two products.
-            return ModelParallelStrategy(
-                _shard, tensor_parallel_size=1, save_distributed_checkpoint=False
+            raise ConfigError(
+                "strategy is fsdp, which spreads weights over devices and is not built yet; choose "
+                "ddp, with --recompute and --accumulate where memory is short"
             )
         case _:
             from lightning.fabric.strategies.ddp import DDPStrategy
 
             # A step may leave weights unused: codes dropped out, blocks that no head reads.
             return DDPStrategy(find_unused_parameters=True)
-
-
-def _shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Spread every block's weights, and the rest, over the devices (FSDP2)."""
-    from torch.distributed.fsdp import fully_shard
-
-    for blocks in module.modules():
-        if isinstance(blocks, Blocks):
-            for block in blocks:
-                fully_shard(block, mesh=mesh["data_parallel"])
-    fully_shard(module, mesh=mesh["data_parallel"])
-    return module
 
 
 @contextmanager
