@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         pretrain,
         save,
         save_evaluation,
+        validation_windows,
         with_scores,
     )
 
@@ -102,6 +103,7 @@ __all__ = [
     "pretrain",
     "save",
     "save_evaluation",
+    "validation_windows",
     "with_scores",
 ]
 

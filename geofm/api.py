@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geofm.assess import area as assess_area
+from geofm.assess import leakage
 from geofm.assess.area import AreaDesign, AreaEstimate
 from geofm.assess.area_design import DesignConfig
 from geofm.assess.calibrate import COVERAGE, calibrate_model
@@ -97,6 +98,7 @@ __all__ = [
     "pretrain",
     "save",
     "save_evaluation",
+    "validation_windows",
     "with_scores",
 ]
 
@@ -361,7 +363,8 @@ def pretrain(
         encoder: to go on from: one that `load_encoder` gave, its folder, or a published
             name or file, whose decoder goes on too where it is at hand.
         licences: of the pixels, for the model card.
-        run: the folder for curves and for a checkpoint to resume from; None keeps nothing.
+        run: the folder for curves, for pictures of what is rebuilt, and for a checkpoint
+            to resume from; None keeps nothing.
         progress: is told the share done, 0 to 1, and what is being done.
 
     Raises:
@@ -387,8 +390,16 @@ def pretrain(
         licences=[*licences, *opened.licences],
         skipped=opened.skipped,
         run=run,
+        watch=None if run is None else partial(_look, run.folder),
         progress=progress,
     )
+
+
+def _look(folder: Path, *seen: Any) -> None:
+    """A picture of how pretraining is getting on."""
+    from geofm.plot.reconstructions import save_look  # matplotlib takes a second to import
+
+    save_look(folder, *seen)
 
 
 def finetune(
@@ -676,6 +687,20 @@ def calibrate(
             progress=progress,
         )
     )
+
+
+def validation_windows(
+    model: Model, pairs: Sequence[Pair]
+) -> tuple[list[Pair], list[tuple[Window, ...]]]:
+    """What `finetune` set apart of its pairs to choose the weights by, for `calibrate`.
+
+    Args:
+        pairs: as they were given to `finetune`.
+
+    Returns:
+        Pairs, and the windows of each; none where nothing was set apart.
+    """
+    return leakage.validation_windows(model.trained.provenance, pairs)
 
 
 def save(model: Model | PretrainedEncoder, path: str | Path, *, overwrite: bool = False) -> None:

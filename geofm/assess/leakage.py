@@ -11,8 +11,15 @@ from shapely.geometry.base import BaseGeometry
 from geofm.assess.parts import Part
 from geofm.errors import SplitError
 from geofm.scenes.catalog import Pair
-from geofm.tiles.area import STEP, Area, footprint
+from geofm.scenes.ground import crop
+from geofm.scenes.ground import footprint as ground_footprint
+from geofm.scenes.window import Window
+from geofm.tiles.area import STEP, Area, cells, footprint
+from geofm.tiles.groups import is_placed
 from geofm.tiles.nearness import metres_between
+
+# Cells of a scene that are told apart: no more along a side, and none smaller.
+_CELLS, _SMALLEST_CELL = 128, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,46 @@ def check_exposure(
     if not allow:
         _refuse(exposure, provenance, pairs, parts, model)
     return exposure
+
+
+def validation_windows(
+    provenance: Mapping[str, Any], pairs: Sequence[Pair]
+) -> tuple[list[Pair], list[tuple[Window, ...]]]:
+    """What chose the weights of a model among the pairs it was taught with: what trained nothing.
+
+    Args:
+        pairs: as they were given to training.
+
+    Returns:
+        The pairs that have some, and the windows of each: cells inside the validation
+        footprint; without a CRS, whole scenes that are not among the sources.
+    """
+    area = _footprint(provenance, "validation_footprint")
+    sources = set(provenance.get("sources") or ())
+    found = []
+    for pair in pairs:
+        whole = Window(0, 0, *pair.scene.shape)
+        if is_placed(pair):
+            windows = () if area is None else _cells_inside(pair, whole, area)
+        else:
+            windows = () if pair.scene.id in sources or not sources else (whole,)
+        if windows:
+            found.append((pair, windows))
+    return [pair for pair, _ in found], [windows for _, windows in found]
+
+
+def _cells_inside(pair: Pair, whole: Window, area: BaseGeometry) -> tuple[Window, ...]:
+    if pair.scene.footprint is None or not area.intersects(pair.scene.footprint):
+        return ()
+    roomy = shapely.buffer(area, 4 * STEP)  # its corners are rounded
+    shapely.prepare(roomy)
+    size = max(max(whole.height, whole.width) // _CELLS, _SMALLEST_CELL)
+    return tuple(
+        cell
+        for cell in cells(whole, size=size)
+        if (outline := ground_footprint(crop(pair.scene.geobox, cell))) is not None
+        and roomy.covers(outline)
+    )
 
 
 def _refuse(

@@ -13,6 +13,7 @@ from geofm.terminal import Style
 
 if TYPE_CHECKING:
     from geofm.api import Comparison, Evaluation, Model, Pair
+    from geofm.scenes.window import Window
 
 
 def evaluate(flags: Namespace, words: list[str], style: Style) -> Result:
@@ -73,10 +74,12 @@ def calibrate(flags: Namespace, style: Style) -> Result:
     check_free(flags)
     model = api.load_model(flags.model)
     pairs = _chosen(pairs_of(flags, [kind.name for kind in model.classes]), flags, "val")
+    pairs, windows = _not_trained(model, pairs, flags)
     with progress_bar(f"calibrating {model.name}") as progress:
         calibrated = api.calibrate(
             model,
             pairs,
+            windows=windows,
             coverage=flags.coverage,
             allow_leakage=flags.allow_leakage,
             accept=flags.accept,
@@ -86,6 +89,19 @@ def calibrate(flags: Namespace, style: Style) -> Result:
         )
     api.save(calibrated, flags.output, overwrite=flags.overwrite)
     return _calibrated(calibrated, flags, style)
+
+
+def _not_trained(
+    model: "Model", pairs: "list[Pair]", flags: Namespace
+) -> "tuple[list[Pair], list[tuple[Window, ...]] | None]":
+    """Of the pairs that a model was taught with, what was set apart; else all of them."""
+    from geofm import api
+
+    some, windows = api.validation_windows(model, pairs)
+    if not some or flags.split or flags.allow_leakage or any(pair.split for pair in pairs):
+        return pairs, None
+    note(f"fitting on what chose the weights: parts of {len(some)} of {len(pairs)} scenes")
+    return some, windows
 
 
 def _chosen(pairs: "list[Pair]", flags: Namespace, usual: str) -> "list[Pair]":

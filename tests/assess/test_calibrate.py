@@ -16,6 +16,7 @@ from geofm.assess.calibrate import (
     fit_temperature,
 )
 from geofm.assess.evaluate import evaluate_model
+from geofm.assess.leakage import validation_windows
 from geofm.errors import ConfigError, LabelError, ModelError, SplitError
 from geofm.model.calibration import Calibration
 from geofm.model.folder import load_model_folder, save_model
@@ -187,3 +188,23 @@ def test_what_cannot_be_calibrated_on_is_said(model, pair):
         model, provenance={"validation_footprint": trained.provenance["training_footprint"]}
     )
     assert calibrate_model(chosen, [pair], coverage=None).calibration.unsure_below is None
+
+
+def test_what_was_set_apart_in_training_is_found_again(make_scene, tmp_path, pair):
+    whole, west = Window(0, 0, 90, 75), Window(0, 0, 90, 32)
+    provenance = {
+        "training_footprint": footprint([Area(pair.scene, (Window(0, 48, 90, 27),))]),
+        "validation_footprint": footprint([Area(pair.scene, (west,))]),
+        "sources": ["known"],
+    }
+    bare = [open_scene(make_scene(f"{name}.tif", crs=None)) for name in ("known", "new")]
+    pairs = [pair, *(replace(pair, scene=scene, name=scene.id) for scene in bare)]
+    some, windows = validation_windows(provenance, pairs)
+    assert [each.name for each in some] == ["lakes", "new"]
+    covered = np.zeros((whole.height, whole.width), int)
+    for window in windows[0]:
+        covered[window.slices] += 1
+    assert (covered[:, :32] == 1).all()
+    assert not covered[:, 32:].any()
+    assert windows[1] == (Window(0, 0, 61, 83),)
+    assert validation_windows({}, pairs) == ([], [])
