@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 LINES = {
     "start": ["startup.py"],
     "data-road": ["data_road.py"],
+    "few-labels": ["few_labels.py"],
     "memory-2048": ["memory.py", "2048", "2048", "13", "4"],
     "memory-16384": ["memory.py", "16384", "16384", "2", "1", "1"],
     "memory-wide": ["memory.py", "512", "40000", "100", "1"],

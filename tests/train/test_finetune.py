@@ -247,13 +247,12 @@ def test_ways_that_need_an_encoder_say_so(pair, encoder, tmp_path):
 
 @pytest.mark.parametrize("loss", ["ce", "focal", "dice", "ce+dice"])
 def test_every_loss_learns(pair, encoder, loss):
-    config = replace(CONFIG, steps=25, batch_size=8, loss=loss, class_weights="balanced")
-    model = finetune(pair, encoder=encoder, config=config)
-    first = replace(config, steps=1)
-    assert (
-        model.provenance["loss"]
-        < 0.8 * finetune(pair, encoder=encoder, config=first).provenance["loss"]
+    config = replace(CONFIG, steps=12, batch_size=6, loss=loss, class_weights="balanced")
+    learnt, first = (
+        finetune(pair, encoder=encoder, config=each).provenance["loss"]
+        for each in (config, replace(config, steps=1))
     )
+    assert learnt < 0.95 * first
 
 
 # -- labels
