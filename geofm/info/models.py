@@ -7,6 +7,7 @@ from typing import Any
 from geofm.bands import LEVEL_NAMES
 from geofm.contract import PixelContract
 from geofm.info.page import Page, Row, bounds_text, bytes_text, counted
+from geofm.model.calibration import Calibration
 from geofm.model.encoder import EncoderConfig
 from geofm.model.folder import (
     PretrainedEncoder,
@@ -52,10 +53,19 @@ def model_rows(model: TrainedModel | PretrainedEncoder) -> Iterator[Row]:
         yield from _encoder_rows(model.segmenter.encoder.config)
         head = model.segmenter.head_config
         yield Row("head", f"{head.kind}, on blocks {', '.join(map(str, head.depths))}")
+        yield Row("confidence", _calibration_text(model.calibration))
     else:
         yield Row("is", "an encoder; it maps after geofm finetune --encoder")
         yield from contract_rows(model.contract)
         yield from _encoder_rows(model.encoder.config)
+
+
+def _calibration_text(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return "not calibrated (geofm calibrate)"
+    bound = calibration.unsure_below
+    unsure = "no pixel unsure" if bound is None else f"unsure below {bound:.1%}"
+    return f"calibrated, temperature {calibration.temperature:.3g}, {unsure}"
 
 
 def contract_rows(contract: PixelContract) -> Iterator[Row]:

@@ -189,7 +189,8 @@ def test_scores_live_in_the_model_folder_and_come_back(model, make_pair, tmp_pat
     provenance = {**model.provenance, "scores": found.plain()}
     save_model(replace(model, provenance=provenance), tmp_path / "m.geofm")
     assert load_model_folder(tmp_path / "m.geofm").provenance["scores"] == found.plain()
-    assert "mean_iou" in (tmp_path / "m.geofm" / "README.md").read_text()
+    card = (tmp_path / "m.geofm" / "README.md").read_text()
+    assert "mean iou" in card.replace("_", " ")
     assert "mean IoU" in str(found)
 
 
