@@ -47,7 +47,7 @@ def pretrain_encoder(
     licences: Sequence[str] = (),
     skipped: Sequence[Skipped] = (),
     run: Run | None = None,
-    watch: Callable[[int, MaskedAutoencoder], object] | None = None,
+    watch: Callable[[int, MaskedAutoencoder, TileDataset, PixelContract], object] | None = None,
     watch_every: int = 0,
     progress: Progress | None = None,
 ) -> PretrainedEncoder:
@@ -67,7 +67,8 @@ def pretrain_encoder(
         licences: of the pixels, for the model card.
         skipped: scenes that were left out before, for the model card.
         run: where checkpoints and curves go; None keeps nothing.
-        watch: is told the step, from 1, and the autoencoder as it would come back then.
+        watch: is told the step, from 1, the autoencoder as it would come back then, its
+            samples, and what they are in.
         watch_every: steps between looks; 0 for a tenth of all.
         progress: is told the share done, 0 to 1, and what is being done.
 
@@ -123,7 +124,8 @@ def pretrain_encoder(
         rates=[Rate(mae.encoder, encoder_rate), Rate(mae.decoder, decoder_rate)],
         watch=watch
         and Watch(
-            look=lambda step: watch(step, mae), every=watch_every or max(config.steps // 10, 1)
+            look=lambda step: watch(step, mae, dataset, contract),
+            every=watch_every or max(config.steps // 10, 1),
         ),
         run=run,
         inputs={

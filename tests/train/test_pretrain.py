@@ -268,7 +268,10 @@ def test_it_can_be_watched(make_scene):
     seen = []
     scene = open_scene(make_scene("w.tif"))
     watched = pretrain_encoder(
-        [scene], CONFIG, watch=lambda step, mae: seen.append((step, mae.training)), watch_every=3
+        [scene],
+        CONFIG,
+        watch=lambda step, mae, *_: seen.append((step, mae.training)),
+        watch_every=3,
     )
     assert seen == [(3, False), (4, False)]
     assert same(weights(watched), weights(pretrain_encoder([scene], CONFIG)))
