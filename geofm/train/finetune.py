@@ -222,6 +222,20 @@ def _contract(
     return contract_of(areas, statistics)
 
 
+def labelled_contract(
+    task: str,
+    pairs: Sequence[Pair],
+    *,
+    windows: Sequence[Sequence[Window]] | None = None,
+    encoder: PretrainedEncoder | None = None,
+) -> PixelContract:
+    """The pixels that a model would read that `finetune_segmenter` trains on these pairs."""
+    masked_qa = _masked_qa(task, encoder)
+    areas = _areas(pairs, windows, encoder, masked_qa)
+    contract = _contract(areas, [], encoder, lambda _done, _text: None)
+    return replace(contract, masked_qa=masked_qa)
+
+
 def differences(before: PixelContract, now: PixelContract) -> list[str]:
     """How the pixels of a model differ from those that its encoder was pretrained on."""
     found = []
