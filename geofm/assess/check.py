@@ -173,7 +173,7 @@ def _apart(pairs: Sequence[Pair], *, allow_leakage: bool) -> Iterator[Finding]:
     if bare:
         yield Finding(
             "advice",
-            f"{_count(len(bare), 'scene')} of {len(pairs)} have no CRS: whether they lie beside "
+            f"{len(bare)} of {len(pairs)} scenes have no CRS: whether they lie beside "
             "each other is not known; say what belongs together with --groups FILE:COLUMN",
             tuple(bare[:_NAMED]),
         )
@@ -280,8 +280,7 @@ def _bare(looks: Sequence[Look], labelled: float) -> Iterator[Finding]:
     if empty:
         yield Finding(
             "advice",
-            f"{_count(len(empty), 'pair')} of {len(looks)} have no labelled pixel and teach "
-            "nothing",
+            f"{len(empty)} of {len(looks)} pairs have no labelled pixel and teach nothing",
             tuple(empty[:_NAMED]),
         )
     lost = sorted(looks, key=lambda look: -look.unmeasured)

@@ -143,8 +143,9 @@ def _scores(
     if sum(map(len, places)) < _BORDERS:
         return None
     start = np.array([part[0].start, part[1].start])
-    usual = float(np.nanmean(np.concatenate([down[part].ravel(), right[part].ravel()])))
-    if not usual > 0:
+    edges = np.concatenate([down[part].ravel(), right[part].ravel()])
+    usual = float(np.nanmean(edges)) if np.isfinite(edges).any() else 0.0
+    if usual == 0:
         return None
     side = 2 * REACH + 1
     scores = np.empty((side, side))

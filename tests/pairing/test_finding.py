@@ -7,6 +7,7 @@ import pytest
 from shapely.geometry import Point, box
 
 from geofm.errors import ElsewhereError, GeofmError, LabelError, SplitError
+from geofm.pairing.folders import find_in_folders
 from geofm.pairing.open import open_catalog, open_pairs
 from geofm.scenes.synthetic import make_labels, make_scene
 
@@ -51,9 +52,9 @@ class TestFolders:
         pairs = open_pairs(folder / "images", folder / "images")
         assert len(pairs) == 3
         assert pairs[0].labels.path.endswith("chip_0_label.tif")
+        for path in sorted((folder / "images").glob("*_label.tif")):
+            path.unlink()
         with pytest.raises(LabelError, match="folder of both images and labels, and their names"):
-            for path in sorted((folder / "images").glob("*_label.tif")):
-                path.unlink()
             open_pairs(folder / "images", folder / "images")
 
     def test_single_files(self, folder):
@@ -86,15 +87,16 @@ class TestFolders:
             open_pairs(folder / "images/chip_1_image.tif", folder / "few.gpkg", column="kind",
                        codes={"lake": 1})  # fmt: skip
 
-    def test_products_are_scenes(self, shared_data, folder):
-        """Folders of granules, each with its labels by name."""
-        from geofm.pairing.folders import find_in_folders
-
-        products = shared_data / "products"
-        tops = [path for path in products.iterdir() if path.is_dir()]
-        found = find_in_folders(tops, _polygons(folder))
-        assert [pair.name for pair in found.pairs] == [path.stem if path.suffix == ".SAFE"
-                                                       else path.name for path in tops]  # fmt: skip
+    @pytest.mark.parametrize(
+        ("kind", "count", "files"),
+        [("hls_v2", 2, 1), ("landsat_c2_l2", 2, 11), ("sentinel2_safe", 5, 1)],
+    )
+    def test_products_are_scenes(self, shared_data, folder, kind, count, files):
+        """Folders of granules and SAFE folders by their names, loose files by their product's."""
+        found = find_in_folders(shared_data / "products" / kind, _polygons(folder))
+        assert len(found.pairs) == count
+        assert {len(pair.images) for pair in found.pairs} == {files}
+        assert all(pair.images[0].count(pair.name) for pair in found.pairs)
 
     @pytest.mark.parametrize(
         ("images", "labels", "said"),
