@@ -5,6 +5,7 @@ Everything here is reached as ``geofm.NAME``; all other modules are private.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ from geofm.assess.area_design import DesignConfig
 from geofm.assess.calibrate import COVERAGE, calibrate_model
 from geofm.assess.chips import draw_chips
 from geofm.assess.compare import Comparison, paired_test
+from geofm.assess.curve_rows import CurveConfig, LabelCurve
 from geofm.assess.evaluate import Evaluation, evaluate_model
 from geofm.assess.page import write_page
 from geofm.contract import PixelContract
@@ -50,20 +52,25 @@ from geofm.show import model_html, scene_html
 from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass, find_task
 from geofm.tiles.leakage import Leakage, find_roles
 from geofm.tiles.roles import Roles, whole
-from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig
+from geofm.train.config import ControlConfig, EncoderShape, FinetuneConfig, PretrainConfig
 from geofm.train.run_folder import Run
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from geofm.assess.control import ControlTable
+
 __all__ = [
     "AreaDesign",
     "AreaEstimate",
     "Comparison",
+    "ControlConfig",
+    "CurveConfig",
     "DesignConfig",
     "EncoderShape",
     "Evaluation",
     "FinetuneConfig",
+    "LabelCurve",
     "Labels",
     "Leakage",
     "MapClass",
@@ -80,12 +87,14 @@ __all__ = [
     "Scene",
     "calibrate",
     "compare",
+    "compare_controls",
     "design_area",
     "estimate_area",
     "evaluate",
     "find_roles",
     "finetune",
     "import_model",
+    "label_curve",
     "load_encoder",
     "load_model",
     "map_scene",
@@ -474,6 +483,114 @@ def finetune(
             run=run,
             progress=progress,
         )
+    )
+
+
+def compare_controls(
+    model: Model,
+    pairs: Sequence[Pair],
+    *,
+    config: FinetuneConfig | None = None,
+    val: float = 0.2,
+    allow_leakage: bool = False,
+    control: ControlConfig | None = None,
+    precision: Precision = "auto",
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> "ControlTable":
+    """Train a U-Net and a random forest beside a model, and score all three on held-out ground.
+
+    The controls read the model's pixels, learn from its windows and see as many samples. They
+    need ``pip install 'geofm[control]'``.
+
+    Args:
+        model: that `finetune` made of these pairs.
+        pairs, config, val, allow_leakage: as `finetune` had them; the split is the same then.
+        control: how the controls are trained, where their defaults will not do.
+        precision, device, progress: as `Model.map`.
+
+    Returns:
+        Scores with intervals, and the model less each control on the same pixels; ``print``
+        shows a table.
+
+    Raises:
+        ConfigError: the extra ``control`` is not installed.
+        SplitError: nothing is held out.
+    """
+    from geofm.assess.control import compare_controls as compare_them
+    from geofm.train.roles import finetuning_roles
+
+    settings = config or FinetuneConfig()
+    roles = finetuning_roles(pairs, val=val, seed=settings.seed, allow_leakage=allow_leakage)
+    return compare_them(
+        model.trained,
+        pairs,
+        roles,
+        config=settings,
+        control=control,
+        options=MapOptions(precision=precision, device=device),
+        progress=progress,
+    )
+
+
+def label_curve(
+    task: str,
+    pairs: Sequence[Pair],
+    *,
+    classes: Sequence[MapClass] | None = None,
+    encoder: PretrainedEncoder | None = None,
+    config: FinetuneConfig | None = None,
+    curve: CurveConfig | None = None,
+    control: ControlConfig | None = None,
+    test: float = 0.3,
+    allow_leakage: bool = False,
+    rows: str | Path | None = None,
+    precision: Precision = "auto",
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> LabelCurve:
+    """Score maps by the number of labels that they were learnt from.
+
+    A pretrained encoder, its twin with random weights, a U-Net and a random forest learn from
+    1, 2, 4 ... labelled scenes, drawn anew for each seed, and are scored on the same test ground.
+
+    Args:
+        task, classes, encoder, config: as `finetune`.
+        pairs: scenes with labels; those whose split is ``"test"`` are scored.
+        curve: which numbers of labels, how many seeds, which methods.
+        control: how the controls are trained, where their defaults will not do.
+        test: share of the area that is scored, where pairs come without a split.
+        allow_leakage: take a given split whose roles lie near each other.
+        rows: a CSV file, a row a finished training; a curve that was stopped goes on there.
+        precision, device, progress: as `Model.map`.
+
+    Returns:
+        Scores over seeds with 95 % intervals; ``print`` shows a table.
+
+    Raises:
+        ConfigError: a setting does not fit, or the extra ``control`` is not installed.
+        SplitError: no test ground can be set apart.
+    """
+    from geofm.assess.curve import label_curve as draw_curve  # Lightning loads when used
+    from geofm.tiles.leakage import find_roles
+
+    roles, _ = find_roles(pairs, val=0.0, test=test, allow_leakage=allow_leakage)
+    train, windows = roles.of("train", pairs)
+    scored, test_windows = roles.of("test", pairs)
+    return draw_curve(
+        task,
+        find_task(task).classes if classes is None else classes,
+        train,
+        scored,
+        windows=windows,
+        test_windows=test_windows,
+        encoder=encoder,
+        config=config,
+        control=control,
+        curve=curve,
+        rows=None if rows is None else Path(rows),
+        options=MapOptions(precision=precision, device=device),
+        progress=progress,
     )
 
 
