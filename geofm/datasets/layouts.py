@@ -77,6 +77,9 @@ class Hub:
 def find_chips(layout: Layout, root: str | Path) -> Found:
     """The chips of a set in a folder, however deep, with their official splits.
 
+    A set without a test list is tested on its validation list, as its makers do: what
+    chooses the weights is then set apart within training, and the test stays unseen.
+
     Raises:
         DatasetError: the folder is absent, or holds no chip with labels.
     """
@@ -102,6 +105,7 @@ def find_chips(layout: Layout, root: str | Path) -> Found:
             f"the split lists in {root} name none of its {len(names)} chips; needed those of "
             f"{layout.title}; fetch them anew with --download"
         )
+    splits = _with_test(splits)
     describe = layout.describe(root)
     pairs = []
     for name in chosen:
@@ -117,6 +121,12 @@ def find_chips(layout: Layout, root: str | Path) -> Found:
             )
         )
     return Found(tuple(pairs), left_out=tuple(_left_out(images, names, splits)))
+
+
+def _with_test(splits: Mapping[str, str]) -> dict[str, str]:
+    if "test" in splits.values():
+        return dict(splits)
+    return {name: "test" if role == "val" else role for name, role in splits.items()}
 
 
 def visible_files(root: Path) -> Iterator[Path]:

@@ -226,7 +226,7 @@ class TestSets:
         pack(shelf.root / "hls_burn_scars.tar.gz", made, ["training", "validation"])
         (shelf.root / "README.md").write_text("about")
         pairs = open_dataset("hls_burn_scars", tmp_path / "mine", download=True)
-        assert Counter(pair.split for pair in pairs) == {"train": 4, "val": 2}
+        assert Counter(pair.split for pair in pairs) == {"train": 4, "test": 2}
         assert not list((tmp_path / "mine").rglob("._*"))
         assert not (tmp_path / "mine" / "README.md").exists()
         shelf.status = 503
@@ -245,7 +245,7 @@ class TestSets:
         (made / "chips_df.csv").rename(shelf.root / "chips_df.csv")
         shelf.cuts = 2
         pairs = open_dataset("multi_temporal_crops", tmp_path / "mine", download=True)
-        assert Counter(pair.split for pair in pairs) == {"train": 4, "val": 2}
+        assert Counter(pair.split for pair in pairs) == {"train": 4, "test": 2}
         assert all(all(pair.scene.dates) for pair in pairs)
 
     def test_a_hub_that_is_not_there_or_has_nothing(self, shelf, tmp_path):
