@@ -60,7 +60,7 @@ def fit_logistic(
     features = (features - mean) * unit
     parts = [(features[half], target[half]) for half in (halves, ~halves)]
     best = scales[0], STRENGTHS[len(STRENGTHS) // 2]
-    if all(len(codes.unique()) > 1 for _, codes in parts):
+    if all((torch.bincount(codes) > 0).sum() > 1 for _, codes in parts):
         losses = torch.zeros(len(scales), len(STRENGTHS))
         for number, scale in enumerate(scales):
             for (taught, taught_codes), (read, read_codes) in (parts, parts[::-1]):

@@ -161,7 +161,7 @@ def label_curve(
                 axes.plot([place, place], point.interval, color=color, linewidth=1.2, alpha=0.8)
     axes.set_xticks(counts, [f"{count:g}" for count in counts])
     axes.minorticks_off()
-    plain_legend(axes, loc="best")
+    plain_legend(axes)
     return figure
 
 
@@ -187,8 +187,10 @@ def confusion_table(
             text = "< 1%" if 0 < share[i, j] < 0.005 else text  # a trace is not nothing
             color = "white" if share[i, j] > 0.55 else INK
             axes.text(j, i, text, ha="center", va="center", fontsize=8, color=color)
-    turn = {"rotation": 35, "ha": "right"} if count > 3 or max(map(len, names)) > 12 else {}
-    axes.set_xticks(range(count), names, fontsize=8, color=INK, **turn)
+    axes.set_xticks(range(count), names, fontsize=8, color=INK)
+    if count > 3 or max(map(len, names)) > 12:
+        for label in axes.get_xticklabels():
+            label.set(rotation=35, ha="right")
     labels = [f"{name}\n{n:,}" for name, n in zip(names, rows[:, 0], strict=True)]
     axes.set_yticks(range(count), labels, fontsize=8, color=INK)
     axes.set_xlabel("mapped as", fontsize=9, color=INK)

@@ -1,6 +1,7 @@
 """What all pictures share: ink, colours that the colour-blind can tell apart, saving."""
 
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,9 +34,9 @@ def plain_axes(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> Axes
     return axes
 
 
-def plain_legend(axes: Axes, **where: str) -> None:
+def plain_legend(axes: Axes, *, loc: Literal["best", "upper left"] = "best") -> None:
     """A legend without a frame."""
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, **where)  # type: ignore[arg-type]
+    axes.legend(loc=loc, frameon=False, fontsize=8, labelcolor=INK)
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

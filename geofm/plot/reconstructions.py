@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,13 @@ from geofm.tiles.dataset import Sample, TileDataset
 from geofm.train.inputs import normalise_batch
 from geofm.train.pretrain import hiding_noise
 
-HIDDEN, UNMEASURED = "#8a8a8a", "#ffffff"
+HIDDEN, SEEN, UNMEASURED = "#8a8a8a", "#f0f0f0", "#ffffff"
 COLUMNS = ("scene", "what it saw", "rebuilt", "error")
 GAP = 3  # white pixels between dates
 
 Image = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+_Number = TypeVar("_Number", np.bool_, np.float32)
 
 
 def reconstructions(
@@ -59,9 +61,9 @@ def reconstructions(
     scale = Normalize(0, max(most, 1e-6))
 
     count, dates, height, width = valid.shape
-    panel = 2.3
+    panel = 2.15
     tall = panel * height / (dates * width + GAP * (dates - 1))
-    figure = new_figure(10, count * (tall + 0.22) + 0.9)
+    figure = new_figure(10, count * (tall + 0.25) + 0.75)
     rows = figure.subplots(count, len(COLUMNS), squeeze=False)
     for at, row in enumerate(rows):
         low, span = _stretch(truth[at][:, shown], valid[at])
@@ -71,8 +73,8 @@ def reconstructions(
         seen[_row(hidden[at] & valid[at])] = to_rgb(HIDDEN)
         filled = _side_by_side(_colours(full[:, shown], low, span), valid[at])
         wrong = ScalarMappable(scale, "cividis").to_rgba(_row(error[at]))[..., :3]
-        wrong[~_row(scored[at], False)] = to_rgb("#f4f4f4")
-        wrong[~_row(valid[at], True)] = to_rgb(UNMEASURED)
+        wrong[~_row(scored[at], fill=False)] = to_rgb(SEEN)
+        wrong[~_row(valid[at], fill=True)] = to_rgb(UNMEASURED)
         for axes, image in zip(row, (clear, seen, filled, wrong), strict=True):
             _panel(axes, image)
         if names:
@@ -88,15 +90,16 @@ def reconstructions(
     )
     bar.set_label("mean absolute error, reflectance", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=8, labelcolor=FAINT, color=PALE)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     figure.suptitle("  ·  ".join(filter(None, (title, colours))), x=0.01, ha="left", fontsize=10)
     figure.legend(
         handles=[
             Patch(facecolor=HIDDEN, label="hidden from the encoder"),
+            Patch(facecolor=SEEN, edgecolor="#dddddd", label="seen: nothing to rebuild"),
             Patch(facecolor=UNMEASURED, edgecolor="#999999", label="not measured, not scored"),
         ],
         loc="outside lower left",
-        ncols=2,
+        ncols=3,
         frameon=False,
         fontsize=8,
         labelcolor=INK,
@@ -154,11 +157,11 @@ def _colours(values: Image, low: Image, span: Image) -> Image:
 
 def _side_by_side(images: Image, valid: Bools) -> Image:
     """Dates (T, H, W, 3) in a row, what was not measured plain."""
-    images = np.where(valid[..., None], images, np.float32(to_rgb(UNMEASURED)))
-    return _row(images, 1.0)
+    images = np.where(valid[..., None], images, np.array(to_rgb(UNMEASURED), np.float32))
+    return _row(images, fill=1.0)
 
 
-def _row(images: npt.NDArray[np.generic], fill: float | bool = 0) -> npt.NDArray[np.generic]:
+def _row(images: npt.NDArray[_Number], fill: float = 0) -> npt.NDArray[_Number]:
     """(T, H, W, ...) to (H, T * W + gaps, ...), gaps of ``fill``."""
     gap = np.full_like(images[0][:, :GAP], fill)
     parts = [images[0]]
