@@ -13,8 +13,8 @@ from geofm.predict.engine import MapOptions, Progress
 from geofm.scenes.catalog import Pair
 from geofm.scenes.window import Window
 from geofm.tiles.roles import Roles
-from geofm.train.config import FinetuneConfig
-from geofm.train.control import CONTROLS, ControlConfig, ControlKind, train_control
+from geofm.train.config import ControlConfig, FinetuneConfig
+from geofm.train.control import CONTROLS, ControlKind, train_control
 
 
 @dataclass(frozen=True, slots=True, eq=False)

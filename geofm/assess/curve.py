@@ -6,23 +6,31 @@ same ground. Each finished training is a row of a CSV file; a curve that was sto
 where it ended.
 """
 
-import csv
 import hashlib
 import json
-import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
-from math import sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from geofm.assess.curve_rows import (
+    METHOD_NAMES,
+    METHODS,
+    CurveConfig,
+    CurveRow,
+    LabelCurve,
+    Method,
+    append_row,
+    points_of,
+    read_rows,
+)
 from geofm.assess.evaluate import evaluate_model
-from geofm.errors import ConfigError, LabelError, OutputError
+from geofm.errors import ConfigError, LabelError
 from geofm.model.folder import PretrainedEncoder, TrainedModel
 from geofm.predict.engine import MapOptions, Progress
 from geofm.scenes.catalog import Pair
@@ -30,139 +38,14 @@ from geofm.scenes.window import Window
 from geofm.tasks import MapClass
 from geofm.tiles.area import cells
 from geofm.tiles.dealing import class_counts
-from geofm.train.config import EncoderShape, FinetuneConfig
-from geofm.train.control import CONTROLS, ControlConfig, check_installed, train_control
+from geofm.train.config import ControlConfig, EncoderShape, FinetuneConfig
+from geofm.train.control import CONTROLS, check_installed, train_control
 from geofm.train.finetune import finetune_segmenter, labelled_contract
 
-Method = Literal["pretrained", "scratch", "unet", "forest"]
-METHODS: tuple[Method, ...] = ("pretrained", "scratch", "unet", "forest")
-METHOD_NAMES: Mapping[str, str] = {
-    "pretrained": "pretrained",
-    "scratch": "from scratch",
-    "unet": "U-Net",
-    "forest": "random forest",
-}
 _FEW_PAIRS = 4
 """Below it scenes are cut into blocks, and blocks are what is counted as labelled."""
-# Student's t, two-sided 95 %, by degrees of freedom from 1.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179)
-
 Unit = tuple[int, tuple[Window, ...]]
 """What is labelled at once: a pair by its position, and windows of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CurveRow:
-    """One finished training.
-
-    Attributes:
-        method: one of `METHODS`.
-        labels: labelled scenes (or blocks) that it learnt from.
-        pixels: labelled pixels in them.
-        seed: of the draw of the scenes, and of the training.
-        mean_iou: on the test ground; None where it could not be trained.
-        low, high: 95 % interval of this model's score over test ground; None with too few
-            blocks.
-        seconds: of training and scoring.
-        note: why it could not be trained.
-        key: tells a training from all others; of settings, scenes and test ground.
-    """
-
-    method: str
-    labels: int
-    pixels: int
-    seed: int
-    mean_iou: float | None
-    low: float | None
-    high: float | None
-    seconds: float
-    note: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """A method with so many labels, over its seeds.
-
-    Attributes:
-        mean_iou: mean over the seeds.
-        interval: 95 % of that mean, by Student's t over seeds; None with fewer than two.
-        seeds: that could be trained.
-    """
-
-    method: str
-    labels: int
-    mean_iou: float
-    interval: tuple[float, float] | None
-    seeds: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelCurve:
-    """Scores by number of labels.
-
-    Attributes:
-        rows: every training, by method, labels and seed.
-        points: the same over seeds.
-        unit: what ``labels`` counts, such as ``"labelled scenes"``.
-    """
-
-    rows: tuple[CurveRow, ...]
-    points: tuple[CurvePoint, ...]
-    unit: str
-
-    def __str__(self) -> str:
-        counts = sorted({point.labels for point in self.points})
-        methods = list(dict.fromkeys(point.method for point in self.points))
-        told = {(p.method, p.labels): _cell(p) for p in self.points}
-        width = max(len(self.unit), *(len(METHOD_NAMES[method]) for method in methods))
-        lines = [
-            f"{METHOD_NAMES[method]:{width}}"
-            + "".join(f"  {told.get((method, count), '-'):>15}" for count in counts)
-            for method in methods
-        ]
-        head = f"{self.unit:{width}}" + "".join(f"  {count:>15}" for count in counts)
-        return "\n".join([head, *lines])
-
-    __repr__ = __str__
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {
-            "unit": self.unit,
-            "points": [asdict(point) for point in self.points],
-            "rows": [asdict(row) for row in self.rows],
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurveConfig:
-    """Which points of a curve.
-
-    Attributes:
-        counts: numbers of labelled scenes; empty for 1, 2, 4 ... and all.
-        seeds: trainings a point; the intervals want 3 or more.
-        methods: empty for all, without ``"pretrained"`` where no encoder is given.
-        block: side of what counts as labelled where there are fewer than four scenes,
-            pixels; 0 for the side of a training sample.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    counts: tuple[int, ...] = ()
-    seeds: int = 5
-    methods: tuple[Method, ...] = ()
-    block: int = 0
-
-    def __post_init__(self) -> None:
-        if any(count < 1 for count in self.counts) or self.seeds < 1 or self.block < 0:
-            raise ConfigError(
-                f"counts {self.counts}, {self.seeds} seeds and blocks of {self.block} px; needed "
-                "counts and seeds of 1 or more"
-            )
-        if unknown := [name for name in self.methods if name not in METHODS]:
-            raise ConfigError(f"no method {', '.join(unknown)}; there are {', '.join(METHODS)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,7 +107,7 @@ def label_curve(
         pairs, windows: that may be learnt from.
         test, test_windows: that are scored.
         encoder: of the method ``"pretrained"``; ``"scratch"`` is its twin with random weights.
-        config: of each training.
+        config: of each training; its seed is the first of them.
         rows: a CSV file of finished trainings; those it holds are not trained again.
         options: of mapping, as `evaluate_model`.
         progress: is told the share done, 0 to 1, and what is being done.
@@ -257,7 +140,8 @@ def label_curve(
     known = {row.key: row for row in read_rows(rows)} if rows else {}
     found = []
     jobs = []
-    for count, seed, method in product(_counts(curve, len(units)), range(curve.seeds), methods):
+    seeds = range(config.seed, config.seed + curve.seeds)
+    for count, seed, method in product(_counts(curve, len(units)), seeds, methods):
         chosen = drawn_order(content, seed=seed)[:count]
         pixels = int(content[chosen].sum())
         jobs.append(_Job(method, tuple(units[at] for at in chosen), seed, pixels))
@@ -266,7 +150,7 @@ def label_curve(
         if row is None:
             row = _trained_row(setting, job, _part(progress, at, len(jobs), job.name))
             if rows:
-                _append(rows, row)
+                append_row(rows, row)
         found.append(row)
     order = {method: number for number, method in enumerate(METHODS)}
     found.sort(key=lambda row: (order[row.method], row.labels, row.seed))  # type: ignore[index]
@@ -288,83 +172,6 @@ def drawn_order(content: npt.NDArray[Any], *, seed: int) -> list[int]:
         order.remove(mixed[0])
         order.insert(0, mixed[0])
     return order
-
-
-def points_of(rows: Sequence[CurveRow]) -> list[CurvePoint]:
-    """Means over seeds with their intervals, in the order of the rows."""
-    found = []
-    for method, labels in dict.fromkeys((row.method, row.labels) for row in rows):
-        scores = [
-            row.mean_iou
-            for row in rows
-            if (row.method, row.labels) == (method, labels) and row.mean_iou is not None
-        ]
-        if not scores:
-            continue
-        mean, interval = float(np.mean(scores)), None
-        if len(scores) > 1:
-            t = _T[min(len(scores) - 1, len(_T)) - 1]
-            half = t * float(np.std(scores, ddof=1)) / sqrt(len(scores))
-            interval = (max(mean - half, 0.0), min(mean + half, 1.0))
-        found.append(CurvePoint(method, labels, mean, interval, len(scores)))
-    return found
-
-
-def read_rows(path: Path) -> list[CurveRow]:
-    """Finished trainings; a last line that a kill has torn is left out.
-
-    Raises:
-        OutputError: it is no such file.
-    """
-    if not path.exists():
-        return []
-    names = [field.name for field in fields(CurveRow)]
-    text = path.read_text()
-    lines = text.splitlines()
-    if lines[:1] != [",".join(names)]:
-        raise OutputError(
-            f"{path} exists and holds no label curve; choose another name for the rows"
-        )
-    whole = text if text.endswith("\n") else text[: text.rindex("\n") + 1]
-    try:
-        found = [_row_of(words) for words in csv.DictReader(whole.splitlines())]
-    except (ValueError, TypeError) as error:
-        raise OutputError(
-            f"{path} is damaged ({error}); choose another name for the rows"
-        ) from error
-    if whole != text:
-        path.write_text(whole)
-    return found
-
-
-def _row_of(words: Mapping[str, str]) -> CurveRow:
-    def share(name: str) -> float | None:
-        return float(words[name]) if words[name] else None
-
-    return CurveRow(
-        method=words["method"],
-        labels=int(words["labels"]),
-        pixels=int(words["pixels"]),
-        seed=int(words["seed"]),
-        mean_iou=share("mean_iou"),
-        low=share("low"),
-        high=share("high"),
-        seconds=float(words["seconds"]),
-        note=words["note"],
-        key=words["key"],
-    )
-
-
-def _append(path: Path, row: CurveRow) -> None:
-    new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow([field.name for field in fields(CurveRow)])
-        writer.writerow(["" if value is None else value for value in astuple(row)])
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _methods(curve: CurveConfig, encoder: PretrainedEncoder | None) -> tuple[Method, ...]:
@@ -486,9 +293,3 @@ def _part(progress: Progress | None, at: int, total: int, name: str) -> Progress
     if progress is None:
         return None
     return lambda done, text: progress((at + done) / total, f"{name}: {text}")
-
-
-def _cell(point: CurvePoint) -> str:
-    if point.interval is None:
-        return f"{point.mean_iou:.3f}"
-    return f"{point.mean_iou:.3f} ± {point.interval[1] - point.mean_iou:.3f}"

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geofm.cli import area, check, evaluate, train
+from geofm.cli import area, check, control, evaluate, train
 from geofm.cli.arguments import Result, check_free, quoted, reading
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import as_flags, typed, wrapped
@@ -53,6 +53,8 @@ def run(flags: Namespace, words: list[str]) -> Result:  # noqa: C901, PLR0911  o
             return evaluate.calibrate(flags, style)
         case "area":
             return area.area(flags, style)
+        case "label-curve":
+            return control.label_curve(flags, style)
     raise AssertionError(flags.command)
 
 

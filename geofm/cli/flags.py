@@ -430,6 +430,72 @@ def _validation(group: Group) -> None:
     )
 
 
+def _control(group: Group) -> None:
+    group.add_argument(
+        "--control",
+        action="store_true",
+        help="train a U-Net and a random forest too, and score all on the held-out labels",
+    )
+    _controls(group)
+
+
+def _controls(group: Group) -> None:
+    group.add_argument(
+        "--unet-encoder",
+        metavar="NAME",
+        help="of the U-Net, such as resnet18 (default: resnet34)",
+    )
+    group.add_argument(
+        "--unet-weights",
+        metavar="NAME",
+        help="that it begins with, such as imagenet, downloaded (default: random ones)",
+    )
+
+
+def _curve(group: Group) -> None:
+    group.add_argument(
+        "--task", metavar="NAME", help="flood, burn_scar, crops, or custom with a --legend"
+    )
+    group.add_argument(
+        "--encoder", metavar="PATH", help="encoder folder or published name (default: none)"
+    )
+    group.add_argument(
+        "-o",
+        "--output",
+        metavar="CURVE.csv",
+        required=True,
+        help="a row a training, kept when stopped; CURVE.png and CURVE.json come beside it",
+    )
+
+
+def _curve_points(group: Group) -> None:
+    group.add_argument(
+        "--counts",
+        metavar="N,N",
+        type=whole_numbers,
+        help="numbers of labelled scenes (default: 1,2,4 ... and all)",
+    )
+    group.add_argument("--seeds", metavar="N", type=count, help="trainings a point (default: 5)")
+    group.add_argument(
+        "--methods",
+        metavar="NAMES",
+        type=names,
+        help="of pretrained,scratch,unet,forest (default: all)",
+    )
+    group.add_argument(
+        "--test",
+        metavar="SHARE",
+        type=float,
+        default=0.3,
+        help="of the area, to be scored, where labels come without a split (default: 0.3)",
+    )
+    group.add_argument(
+        "--allow-leakage",
+        action="store_true",
+        help="take a given split whose roles lie near each other",
+    )
+
+
 def _map(group: Group) -> None:
     group.add_argument("model", metavar="MODEL", help="model folder")
     group.add_argument("scenes", metavar="SCENE", nargs="+", help="GeoTIFF, COG or VRT, or a URL")
@@ -676,6 +742,7 @@ COMMANDS = {
                 ("Task and output", _finetune),
                 ("Model", _model),
                 ("Validation", _validation),
+                ("Controls", _control),
                 ("Training", _training),
                 ("How it runs", _training_run),
                 (READING, _reading),
@@ -734,6 +801,27 @@ COMMANDS = {
                 (LABELLED, _labelled),
                 ("How it runs", _running),
                 (READING, _reading_for_model),
+                ("Also", _common),
+            ),
+        ),
+        Command(
+            "label-curve",
+            "plot scores against the number of labels, beside controls",
+            "Plot scores against the number of labels: a pretrained encoder, its twin with random "
+            "weights, a U-Net and a random forest learn from 1, 2, 4 ... labelled scenes, drawn "
+            "anew for each seed, and are scored on the same ground. Finished trainings are kept: "
+            "the same command goes on where it was stopped.",
+            (
+                "geofm label-curve --task flood --images chips --labels labels \\\n"
+                "        --encoder encoder.geofm -o curve.csv",
+            ),
+            (
+                (LABELLED, _labelled),
+                ("Task and output", _curve),
+                ("Curve", _curve_points),
+                ("Controls", _controls),
+                ("Training", _training),
+                (READING, _reading),
                 ("Also", _common),
             ),
         ),
@@ -806,6 +894,11 @@ def hectares(text: str) -> float:
     if not 0 <= area < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: write hectares from 0, such as 0.5")
     return area
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers from 1 between commas."""
+    return tuple(count(part) for part in names(text))
 
 
 def whole(text: str) -> int:

@@ -14,6 +14,7 @@ from geofm.cli.arguments import (
     training,
     written,
 )
+from geofm.cli.control import with_controls
 from geofm.cli.labelled import pairs_of, task_of
 from geofm.cli.progress import progress_bar
 from geofm.config import config_of
@@ -96,6 +97,7 @@ def finetune(flags: Namespace, style: Style) -> Result:
     """``geofm finetune``."""
     from geofm import api
     from geofm.tasks import check_classes
+    from geofm.train.control import check_installed
     from geofm.train.run_folder import finish
 
     check_free(flags)
@@ -104,13 +106,16 @@ def finetune(flags: Namespace, style: Style) -> Result:
     classes = check_classes(task.classes)
     pairs = pairs_of(flags, [kind.name for kind in classes])
     encoder = _encoder(flags.encoder, dates=len(pairs[0].scene.dates))
+    config = _finetune_config(flags)
+    if flags.control:
+        check_installed()
     with progress_bar(f"fine-tuning {task.name} on {len(pairs)} scenes") as progress:
         model = api.finetune(
             task.name,
             pairs,
             classes=classes,
             encoder=encoder,
-            config=_finetune_config(flags),
+            config=config,
             val=flags.val,
             allow_leakage=flags.allow_leakage,
             features=flags.features,
@@ -120,7 +125,10 @@ def finetune(flags: Namespace, style: Style) -> Result:
         )
     api.save(model, flags.output, overwrite=flags.overwrite)
     finish(run.folder)
-    return _finetuned(model, flags.output, style)
+    result = _finetuned(model, flags.output, style)
+    if not flags.control:
+        return result
+    return with_controls(result, model, pairs, config=config, flags=flags, style=style)
 
 
 def _finetune_config(flags: Namespace) -> "FinetuneConfig":

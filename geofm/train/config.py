@@ -240,6 +240,38 @@ class FinetuneConfig(TrainingConfig):
             _check("depths", depth, low=0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlConfig:
+    """How controls (`geofm.train.control`) are trained, beyond what they share with a model.
+
+    Attributes:
+        unet_encoder: of segmentation-models-pytorch, such as ``"resnet18"``.
+        unet_weights: that the U-Net's encoder begins with, such as ``"imagenet"``, which are
+            downloaded; None for random ones.
+        unet_rate: learning rate of the U-Net, at its highest: what suits it, whatever
+            suits the model.
+        trees: of the forest.
+        pixels: that a forest learns from, at most.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    unet_encoder: str = "resnet34"
+    unet_weights: str | None = None
+    unet_rate: float = 1e-3
+    trees: int = 100
+    pixels: int = 50_000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.unet_rate <= 1:
+            raise ConfigError(f"unet_rate is {self.unet_rate:g}; needed above 0, up to 1")
+        if self.trees < 1 or self.pixels < 2:
+            raise ConfigError(
+                f"{self.trees} trees and {self.pixels} pixels; needed 1 tree and 2 pixels or more"
+            )
+
+
 def _check_word(name: str, word: str, known: Sequence[str]) -> None:
     if word not in known:
         raise ConfigError(f"{name} is {word!r}; needed {', '.join(known[:-1])} or {known[-1]}")

@@ -8,7 +8,6 @@ memory: no model folder holds them.
 """
 
 import hashlib
-import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
@@ -34,7 +33,7 @@ from geofm.tasks import MapClass, check_classes
 from geofm.tiles.area import Area, areas_of, footprint
 from geofm.tiles.dataset import TileDataset, label_spots
 from geofm.tiles.labelled import FixedWindows, valid_label_spots
-from geofm.train.config import FinetuneConfig
+from geofm.train.config import ControlConfig, FinetuneConfig
 from geofm.train.inputs import normalise_batch
 from geofm.train.labelling import Labelling, ValidationScore, scored_target
 from geofm.train.loop import Progress, Rate, Validation, fit, part_of
@@ -46,38 +45,6 @@ _STRIDE = 32
 """Sides that the U-Net's five halvings divide."""
 _READ = 8
 """Windows that are in memory at once while a forest's pixels are drawn."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlConfig:
-    """How the controls are trained, beyond what they share with the model.
-
-    Attributes:
-        unet_encoder: of segmentation-models-pytorch, such as ``"resnet18"``.
-        unet_weights: that the U-Net's encoder begins with, such as ``"imagenet"``, which are
-            downloaded; None for random ones.
-        unet_rate: learning rate of the U-Net, at its highest: what suits it, whatever
-            suits the model.
-        trees: of the forest.
-        pixels: that a forest learns from, at most.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    unet_encoder: str = "resnet34"
-    unet_weights: str | None = None
-    unet_rate: float = 1e-3
-    trees: int = 100
-    pixels: int = 50_000
-
-    def __post_init__(self) -> None:
-        if not 0 < self.unet_rate <= 1:
-            raise ConfigError(f"unet_rate is {self.unet_rate:g}; needed above 0, up to 1")
-        if self.trees < 1 or self.pixels < 2:
-            raise ConfigError(
-                f"{self.trees} trees and {self.pixels} pixels; needed 1 tree and 2 pixels or more"
-            )
 
 
 class Control(Segmenter):
@@ -143,8 +110,11 @@ class _Forest(nn.Module):
         self.forest = forest
         self.classes = classes
         # So that its hash, of tensors as any model's, tells one forest from another.
-        digest = hashlib.sha256(pickle.dumps(forest)).digest()
-        self.register_buffer("digest", torch.tensor(list(digest), dtype=torch.int64))
+        found = hashlib.sha256()
+        for tree in (each.tree_ for each in forest.estimators_):
+            for numbers in (tree.feature, tree.threshold, tree.children_left, tree.value):
+                found.update(np.ascontiguousarray(numbers).tobytes())
+        self.register_buffer("digest", torch.tensor(list(found.digest()), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
         batch, _, _, height, width = x.shape

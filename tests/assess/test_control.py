@@ -8,7 +8,8 @@ import torch
 
 from geofm.assess import curve as curves
 from geofm.assess.control import compare_controls
-from geofm.assess.curve import CurveConfig, drawn_order, label_curve, points_of, read_rows
+from geofm.assess.curve import drawn_order, label_curve
+from geofm.assess.curve_rows import CurveConfig, CurveRow, points_of, read_rows
 from geofm.assess.evaluate import evaluate_model
 from geofm.errors import ConfigError, LabelError, OutputError, SplitError
 from geofm.scenes.catalog import Pair
@@ -18,8 +19,8 @@ from geofm.scenes.synthetic import make_labels, make_scene
 from geofm.scenes.window import Window
 from geofm.tasks import FLOOD
 from geofm.tiles.roles import Roles
-from geofm.train.config import EncoderShape, FinetuneConfig
-from geofm.train.control import ControlConfig, train_control
+from geofm.train.config import ControlConfig, EncoderShape, FinetuneConfig
+from geofm.train.control import train_control
 from geofm.train.finetune import finetune_segmenter, labelled_contract
 
 pytest.importorskip("sklearn", reason="needs the extra control")
@@ -234,7 +235,7 @@ def test_more_labels_are_the_same_and_more(lakes: list[Pair]) -> None:
 
 def test_intervals_of_points_are_over_seeds() -> None:
     rows = [
-        curves.CurveRow("forest", 1, 10, seed, score, None, None, 1.0, "", str(seed))
+        CurveRow("forest", 1, 10, seed, score, None, None, 1.0, "", str(seed))
         for seed, score in enumerate((0.5, 0.6, 0.7, None))
     ]
     (point,) = points_of(rows)
@@ -260,3 +261,41 @@ def test_what_a_curve_cannot_be(lakes: list[Pair], tmp_path: Path) -> None:
             windows=[(Window(60, 90, 4, 6),)] * 4, config=QUICK,
             curve=CurveConfig(methods=("forest",)),
         )  # fmt: skip
+
+
+# The commands.
+
+
+@pytest.mark.slow
+def test_the_commands(lakes: list[Pair], tmp_path: Path, capsys) -> None:
+    import json
+    import shutil
+
+    from geofm.cli.app import main
+
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    images.mkdir()
+    labels.mkdir()
+    for pair in lakes:
+        path = Path(pair.scene.paths[0])
+        shutil.copy(path, images / path.name)
+        shutil.copy(path.with_name(path.name.replace("s", "l", 1)), labels / path.name)
+    data = ["--task", "flood", "--images", str(images), "--labels", str(labels)]
+    small = ["--steps", "2", "--batch-size", "2", "--unet-encoder", "resnet18", "--json"]
+    assert main(["finetune", *data, *small, "-o", str(tmp_path / "m.geofm"), "--control"]) == 0
+    told = json.loads(capsys.readouterr().out)["controls"]
+    assert [row["name"] for row in told["rows"]] == ["m", "U-Net", "random forest"]
+    assert told["held_out"] == "validation"
+    rows = tmp_path / "curve.csv"
+    words = ["label-curve", *data, *small, "-o", str(rows), "--methods", "forest"]
+    words += ["--counts", "1,2", "--seeds", "2"]
+    assert main(words) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert len(read_rows(rows)) == len(first["rows"]) == 4
+    assert rows.with_suffix(".png").stat().st_size > 1000
+    assert main(words) == 0  # nothing is trained again
+    assert json.loads(capsys.readouterr().out) == first
+    assert main([*words, "--methods", "magic"]) == 1
+    assert "no method magic" in capsys.readouterr().err
+    assert main([*words[:-6], "-o", str(tmp_path / "curve.txt")]) == 1
+    assert ".csv" in capsys.readouterr().err
