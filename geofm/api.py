@@ -22,6 +22,7 @@ from geofm.assess.compare import Comparison, paired_test
 from geofm.assess.curve_rows import CurveConfig, LabelCurve
 from geofm.assess.evaluate import Evaluation, evaluate_model
 from geofm.assess.page import write_page
+from geofm.assess.probe import ProbeCurve, probe_by_area
 from geofm.contract import PixelContract
 from geofm.datasets.open import open_dataset
 from geofm.errors import ModelError, SceneError
@@ -409,6 +410,37 @@ def _look(folder: Path, *seen: Any) -> None:
     from geofm.plot.reconstructions import save_look  # matplotlib takes a second to import
 
     save_look(folder, *seen)
+
+
+def probe(
+    encoder: PretrainedEncoder,
+    pairs: Sequence[Pair],
+    *,
+    test: float = 0.5,
+    counts: Sequence[int | None] = (1, 5, 10, None),
+    seeds: int = 5,
+    progress: Progress | None = None,
+) -> tuple[PretrainedEncoder, ProbeCurve]:
+    """How much of a map can be read straight off an encoder, by number of labelled scenes.
+
+    A logistic regression on its frozen features, against the same on random weights and on
+    the raw bands, taught on a part of the labelled area and scored on the rest.
+
+    Args:
+        pairs: scenes with class codes from 0, as `open_pairs` finds them.
+        test: share of the area that is scored.
+        counts: labelled scenes to learn from; None for all.
+        seeds: repeated draws of the labels.
+        progress: is told the share done, 0 to 1, and what is being done.
+
+    Returns:
+        The encoder with the scores for its card, and the scores, which print as a table.
+
+    Raises:
+        LabelError, SplitError: the labels are too few.
+        BandError, UnitsError, SceneError, GridError: a scene does not fit the encoder.
+    """
+    return probe_by_area(encoder, pairs, test=test, counts=counts, seeds=seeds, progress=progress)
 
 
 def finetune(

@@ -41,6 +41,7 @@ from geofm.scenes.catalog import Pair
 from geofm.scenes.match import match_scene
 from geofm.scenes.window import Window
 from geofm.tasks import IGNORE
+from geofm.tiles.roles import split_pairs
 from geofm.tiles.transforms import normalise
 from geofm.tiles.windows import plan_windows
 
@@ -452,6 +453,50 @@ def probe_curve(
                 )
                 found.setdefault((reader, count), []).append(score)
     return _curve(found, steps, inputs=inputs)
+
+
+def probe_by_area(
+    encoder: PretrainedEncoder,
+    pairs: Sequence[Pair],
+    *,
+    test: float = 0.5,
+    counts: Sequence[int | None] = (1, 5, 10, None),
+    seeds: int = 5,
+    progress: Callable[[float, str], None] | None = None,
+) -> tuple[PretrainedEncoder, ProbeCurve]:
+    """Split labelled scenes by area, probe, and keep the scores in the encoder's card.
+
+    Args:
+        pairs: labelled with class codes from 0.
+        test: share of the area that is scored.
+        counts, seeds, progress: as `probe_curve`.
+
+    Returns:
+        The encoder with the scores in its provenance, and the scores.
+
+    Raises:
+        SplitError: the labels are too few to be split.
+        GeofmError: as `probe_curve`.
+    """
+    roles = split_pairs(pairs, val=0.0, test=test)
+    codes = {int(code) for pair in pairs for code in np.unique(pair.labels.read())} - {IGNORE}
+    found = probe_curve(
+        encoder,
+        [pairs[at] for at, _ in roles.train],
+        [pairs[at] for at, _ in roles.test],
+        classes=max(codes, default=0) + 1,
+        train_windows=[windows for _, windows in roles.train],
+        test_windows=[windows for _, windows in roles.test],
+        counts=counts,
+        seeds=seeds,
+        accept={"resolution": "any"},
+        progress=progress,
+    )
+    scores = {
+        **encoder.provenance.get("scores", {}),
+        "linear probe": {**found.facts(), "split": roles.how},
+    }
+    return replace(encoder, provenance={**encoder.provenance, "scores": scores}), found
 
 
 READERS: tuple[Reader, ...] = ("encoder", "random weights", "raw bands")

@@ -252,6 +252,17 @@ def _pretrain(group: Group) -> None:
     )
 
 
+def _probing(group: Group) -> None:
+    group.add_argument(
+        "--probe-images", metavar="DIR", help="labelled scenes that a linear probe is scored on"
+    )
+    group.add_argument(
+        "--probe-labels",
+        metavar="PATH",
+        help="folder of label rasters or file of polygons: class codes from 0",
+    )
+
+
 def _masking(group: Group) -> None:
     group.add_argument(
         "--sample-dates",
@@ -687,6 +698,7 @@ COMMANDS = {
             (
                 ("Input and output", _pretrain),
                 ("Samples and encoder", _masking),
+                ("What it is worth", _probing),
                 ("Training", _training),
                 ("How it runs", _training_run),
                 (READING, _reading),

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geofm.cli.arguments import (
     Result,
@@ -21,7 +21,7 @@ from geofm.config import config_of
 from geofm.terminal import Style
 
 if TYPE_CHECKING:
-    from geofm.api import FinetuneConfig, Model, PretrainConfig, PretrainedEncoder
+    from geofm.api import FinetuneConfig, Model, Pair, PretrainConfig, PretrainedEncoder
 
 
 def pretrain(flags: Namespace, style: Style) -> Result:
@@ -34,6 +34,7 @@ def pretrain(flags: Namespace, style: Style) -> Result:
     config = _pretrain_config(flags)
     # Which clouds are set aside, each scene does as far as it tells them.
     said = {name: value for name, value in reading(flags).items() if name != "masked_qa"}
+    probed = _probed(flags, said)
     with progress_bar("opening scenes") as progress:
         scenes = api.open_scenes(
             flags.scenes,
@@ -52,9 +53,30 @@ def pretrain(flags: Namespace, style: Style) -> Result:
             run=run,
             progress=progress,
         )
+    # Kept before anything else is tried with it: a probe may find no labels.
     api.save(encoder, flags.output, overwrite=flags.overwrite)
     finish(run.folder)
-    return _pretrained(encoder, flags.output, style)
+    lines = []
+    if probed:
+        with progress_bar("linear probe") as progress:
+            encoder, curve = api.probe(encoder, probed, progress=progress)
+        api.save(encoder, flags.output, overwrite=True)
+        lines = str(curve).splitlines()
+    return _pretrained(encoder, flags.output, style, lines)
+
+
+def _probed(flags: Namespace, said: dict[str, Any]) -> "list[Pair]":
+    """The labelled scenes of a probe, opened before the training that they wait for."""
+    from geofm import api
+    from geofm.errors import ConfigError
+
+    if flags.probe_images is None and flags.probe_labels is None:
+        return []
+    if flags.probe_images is None or flags.probe_labels is None:
+        raise ConfigError(
+            "a linear probe was asked for by one of --probe-images and --probe-labels; give both"
+        )
+    return api.open_pairs(flags.probe_images, flags.probe_labels, **said)
 
 
 def _pretrain_config(flags: Namespace) -> "PretrainConfig":
@@ -74,8 +96,10 @@ def _pretrain_config(flags: Namespace) -> "PretrainConfig":
     return config_of(api.PretrainConfig, flags.settings, {**training(flags), **said})
 
 
-def _pretrained(encoder: "PretrainedEncoder", output: str, style: Style) -> Result:
-    """The page of a pretrained encoder, with what was left out."""
+def _pretrained(
+    encoder: "PretrainedEncoder", output: str, style: Style, probe: list[str]
+) -> Result:
+    """The page of a pretrained encoder, with what was left out and what a probe read."""
     scenes = encoder.provenance["scenes"]
     lines = [f"{scenes['used']} scenes, {scenes['valid_share']:.0%} of their pixels valid"]
     if scenes["left_out"]:
@@ -83,12 +107,14 @@ def _pretrained(encoder: "PretrainedEncoder", output: str, style: Style) -> Resu
         more = ["  ..."] if scenes["left_out"] > len(named) else []
         lines += [f"{scenes['left_out']} scenes left out:", *named, *more]
     lines.append(f"loss {encoder.provenance['loss']:.4f}, {encoder.provenance['seconds']:.0f} s")
+    lines += probe
     then = (
         f"geofm finetune --task flood --images DIR --labels DIR "
         f"--encoder {quoted(output)} -o flood.geofm"
     )
     page = written("encoder", output, then, style)
     facts = {**page.facts, "scenes": scenes, "loss": encoder.provenance["loss"]}
+    facts["scores"] = encoder.provenance.get("scores", {})
     wrote, what_next = page.page.splitlines()
     return Result("\n".join([wrote, *lines, what_next]), facts)
 
