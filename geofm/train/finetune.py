@@ -21,7 +21,7 @@ from geofm.scenes.catalog import Pair
 from geofm.scenes.match import MAX_RESOLUTION_RATIO, masked_as, match_scene
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
-from geofm.tasks import TASKS, MapClass, check_classes
+from geofm.tasks import TASKS, MapClass, check_classes, check_dates
 from geofm.tiles.area import Area, areas_of, footprint
 from geofm.tiles.dataset import Counts, Spot, TileDataset, label_spots
 from geofm.tiles.labelled import DrawnWindows, FixedWindows, valid_label_spots
@@ -106,6 +106,8 @@ def finetune_segmenter(
     val_areas = _areas(val, val_windows, encoder, masked_qa)
     contract = _contract(areas, val_areas, encoder, start)
     contract = replace(contract, masked_qa=masked_qa)
+    if task in TASKS:
+        check_dates(TASKS[task], contract.dates)
     if split:
         start(1.0, split)
     changes = differences(encoder.contract, contract) if encoder else []
