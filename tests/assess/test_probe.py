@@ -15,7 +15,6 @@ from geofm.assess.probe import (
     probe_curve,
     random_weights,
     read_labelled,
-    token_maps,
 )
 from geofm.contract import PixelContract
 from geofm.errors import BandError, ConfigError, LabelError
