@@ -78,9 +78,9 @@ def test_a_forest_learns_from_bands_alone(lakes: list[Pair]) -> None:
 
 @pytest.mark.slow
 def test_a_unet_learns(lakes: list[Pair]) -> None:
-    config = replace(QUICK, steps=40)
+    config = replace(QUICK, steps=24)
     unet = trained("unet", lakes, config=config, val=lakes[3:4])
-    assert evaluate_model(unet, lakes[4:]).mean_iou.value > 0.7
+    assert evaluate_model(unet, lakes[4:]).mean_iou.value > 0.6
 
 
 def test_controls_read_their_windows_and_nothing_else(lakes: list[Pair]) -> None:
