@@ -80,8 +80,8 @@ class Codes:
         return self.codes if window is None else self.codes[window.slices]
 
 
-def finetune(*pairs, config=CONFIG, classes=FLOOD.classes, **options):
-    return finetune_segmenter("flood", classes, pairs, config=config, **options)
+def finetune(*pairs, config=CONFIG, classes=FLOOD.classes, task="flood", **options):
+    return finetune_segmenter(task, classes, pairs, config=config, **options)
 
 
 def weights(module):
@@ -105,7 +105,9 @@ def test_another_level_resolution_and_number_of_dates_are_taken_and_told(make_pa
     coarse = Affine(30, 0, 330000, 0, -30, 5822040)
     pair = make_pair("toa", level="toa", dates=3, transform=coarse)
     told = []
-    model = finetune(pair, encoder=encoder, progress=lambda done, text: told.append(text))
+    model = finetune(
+        pair, encoder=encoder, task="custom", progress=lambda done, text: told.append(text)
+    )
     contract = model.contract
     assert (contract.level, contract.dates) == ("toa", 3)
     assert contract.resolution == pytest.approx(30, rel=0.01)
@@ -124,7 +126,7 @@ def test_a_model_of_more_dates_maps_and_says_so_on_its_card(make_pair, encoder, 
     from geofm.predict.mapping import map_in_memory
 
     pair = make_pair("dates", dates=2)
-    saved = save_model(finetune(pair, encoder=encoder), tmp_path / "m.geofm")
+    saved = save_model(finetune(pair, encoder=encoder, task="burn_scar"), tmp_path / "m.geofm")
     loaded = load_model_folder(tmp_path / "m.geofm")
     assert loaded.segmenter.encoder.config.dates == 2
     assert loaded.provenance["adapted"] == saved.provenance["adapted"]
@@ -466,3 +468,8 @@ def test_the_loss_of_a_batch_is_that_of_its_parts(pair, encoder):
         with torch.inference_mode():
             added = sum(objective.loss(part, counts) for part in parts)
             assert added.item() == pytest.approx(objective.loss(whole, counts).item(), rel=1e-5)
+
+
+def test_more_dates_than_a_task_is_mapped_from_are_refused(make_pair, encoder):
+    with pytest.raises(ConfigError, match="have 2 dates, and flood is mapped from 1 date"):
+        finetune(make_pair("dates", dates=2), encoder=encoder)
