@@ -137,6 +137,9 @@ class PretrainConfig(TrainingConfig):
             thrown away afterwards.
         norm_pix_loss: rebuild each patch after taking out its own mean and
             standard deviation (He et al. 2022).
+        light: reflectance of a sample, all its dates and bands together, varies by
+            ``exp`` of up to this, up or down, so that the encoder meets other light than
+            that of its scenes; 0 for none.
         most_skipped: share of the scenes that may be left out because they cannot be used.
     """
 
@@ -152,6 +155,7 @@ class PretrainConfig(TrainingConfig):
     decoder_depth: int = 2
     decoder_heads: int = 6
     norm_pix_loss: bool = False
+    light: float = 0.0
     most_skipped: float = 0.1
 
     def __post_init__(self) -> None:
@@ -161,6 +165,7 @@ class PretrainConfig(TrainingConfig):
         _check("dates", self.dates, low=0)
         _check("mask_ratio", self.mask_ratio, low=0.01, high=0.99)
         _check("coordinate_dropout", self.coordinate_dropout, low=0, high=1)
+        _check("light", self.light, low=0, high=2)
         _check("most_skipped", self.most_skipped, low=0, high=1)
         for name in ("decoder_dim", "decoder_depth", "decoder_heads"):
             _check(name, getattr(self, name), low=1)

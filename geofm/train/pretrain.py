@@ -110,6 +110,7 @@ def pretrain_encoder(
         length=config.steps * config.batch_size,
         seed=config.seed,
         dates=contract.dates,
+        light=config.light,
         enough=sieve,
     )
     _check_samples(dataset)

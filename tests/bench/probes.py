@@ -1,4 +1,4 @@
-"""Linear probes of an encoder on real labelled sets: python tests/bench/probes.py [ENCODER] [SET...]
+"""Linear probes of an encoder on real labelled sets: probes.py [ENCODER] [SET...].
 
 At 1, 5, 10 and all labelled scenes, five seeds, on ground that the encoder never saw. Prints
 a table, and one JSON line.
