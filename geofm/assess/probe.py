@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geofm.assess.logistic import fit_logistic
 from geofm.contract import PixelContract
 from geofm.errors import ConfigError, LabelError
 from geofm.model.encoder import Encoder
 from geofm.model.folder import PretrainedEncoder
+from geofm.model.logistic import fit_logistic, token_trusts
 from geofm.model.metrics import (
     MIN_BLOCKS,
     ROUNDS,
@@ -292,19 +292,11 @@ def _at_pixels(
 
 
 def _trusts(features: Tensor, maps: Tensor | None) -> list[Tensor]:
-    """Deviations (D,) to choose from: how much tokens weigh beside bands.
-
-    As much in all, however many features they have, or a hundredth: a few labels may not
-    bear so many features, and then the bands should not suffer for it.
-    """
+    """How much tokens may weigh beside bands, where both are read."""
     if maps is None or features.shape[1] == maps.shape[1]:
         return []
     tokens = maps.shape[1]
-    bands = features.shape[1] - tokens
-    even = torch.cat([torch.full((tokens,), (bands / tokens) ** 0.5), torch.ones(bands)])
-    few = even.clone()
-    few[:tokens] *= 0.1
-    return [even, few]
+    return token_trusts(tokens, features.shape[1] - tokens)
 
 
 def _halves(labelled: Labelled, image: Tensor, row: Tensor, col: Tensor) -> Tensor:

@@ -379,6 +379,13 @@ def _model(group: Group) -> None:
         metavar="NAME",
         help="on the encoder: fcn (default), linear, unet or upernet",
     )
+    group.add_argument(
+        "--start",
+        choices=("probe", "random"),
+        metavar="HOW",
+        help="probe: an fcn head begins as the best linear reader, for few labels (default: "
+        "random)",
+    )
     group.add_argument("--channels", metavar="N", type=count, help="width of the head")
     group.add_argument(
         "--encoder-rate",

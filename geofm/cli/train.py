@@ -162,7 +162,16 @@ def _finetune_config(flags: Namespace) -> "FinetuneConfig":
     from geofm import api
 
     names = (
-        *("head", "channels", "encoder_rate", "layer_decay", "lora", "loss", "class_weights"),
+        *(
+            "head",
+            "start",
+            "channels",
+            "encoder_rate",
+            "layer_decay",
+            "lora",
+            "loss",
+            "class_weights",
+        ),
         *("image_size", "light", "patience"),
     )
     said = {name: value for name in names if (value := getattr(flags, name)) is not None}

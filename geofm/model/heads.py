@@ -38,6 +38,7 @@ class HeadConfig:
         channels: width of ``fcn`` on the token grid, of ``unet`` at its finest,
             of ``upernet`` and ``deconv`` throughout.
         upsample_last: of ``unet``; see `geofm.model.unet.UnetHead`.
+        skip: of ``fcn``: a linear view of each pixel is added to its logits; see `LinearSkip`.
 
     Raises:
         ModelError: numbers out of range.
@@ -48,6 +49,7 @@ class HeadConfig:
     depths: tuple[int, ...]
     channels: int = 64
     upsample_last: bool = True
+    skip: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= self.classes <= MAX_CLASSES:
@@ -61,6 +63,8 @@ class HeadConfig:
                 f"head: {self.kind} reads {_MAPS[self.kind]} blocks, not {len(self.depths)}; "
                 f"depths are {self.depths}; name {_MAPS[self.kind]}"
             )
+        if self.skip and self.kind != "fcn":
+            raise ModelError(f"head: {self.kind} has no skip; choose fcn, or leave skip out")
         if not 1 <= self.channels <= 4096:
             raise ModelError(f"head: channels is {self.channels}; it can be 1 to 4096")
 
@@ -160,6 +164,7 @@ class FcnHead(nn.Module):
         self.join = nn.Conv2d(fine, fine, 3, padding=1)
         self.logits = nn.Conv2d(fine, config.classes * self.cell**2, 1)
         _start_smooth(self.to_cells, self.cells**2)
+        self.skip = LinearSkip(config, encoder) if config.skip else None
 
     def forward(self, features: list[Tensor], x: Tensor) -> Tensor:
         """Maps (B, ., h, w) of an input (B, T, C, H, W) to logits (B, K, H, W)."""
@@ -170,7 +175,29 @@ class FcnHead(nn.Module):
         coarse = coarse + F.gelu(self.context(coarse))
         fine = F.pixel_shuffle(self.to_cells(coarse), self.cells) + self.stem(x.flatten(1, 2))
         fine = F.relu(self.join(F.relu(fine)))
-        return F.pixel_shuffle(self.logits(fine), self.cell)
+        logits: Tensor = F.pixel_shuffle(self.logits(fine), self.cell)
+        return logits if self.skip is None else logits + self.skip(features, x)
+
+
+class LinearSkip(nn.Module):
+    """What a linear reader sees of a pixel: its own bands, and the tokens around it.
+
+    Few labels teach it well, and it travels to other places better than what is bent
+    to the training places; so a head may begin as it and learn only what it lacks.
+    """
+
+    def __init__(self, config: HeadConfig, encoder: EncoderConfig) -> None:
+        super().__init__()
+        self.bands = nn.Conv2d(encoder.dates * encoder.bands, config.classes, 1)
+        self.tokens = nn.Conv2d(_feature_width(config, encoder), config.classes, 1, bias=False)
+
+    def forward(self, features: list[Tensor], x: Tensor) -> Tensor:
+        """Maps (B, ., h, w) of an input (B, T, C, H, W) to logits (B, K, H, W)."""
+        # Linear steps commute: the logits of tokens are resized, not their many features.
+        coarse = self.tokens(torch.cat(features, dim=1))
+        around = F.interpolate(coarse, size=x.shape[-2:], mode="bilinear")
+        logits: Tensor = self.bands(x.flatten(1, 2)) + around
+        return logits
 
 
 def _feature_width(config: HeadConfig, encoder: EncoderConfig) -> int:

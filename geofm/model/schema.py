@@ -66,6 +66,7 @@ class HeadFields(Strict):
     depths: tuple[int, ...]
     channels: int
     upsample_last: bool = True
+    skip: bool = False
 
 
 class ContractFields(Strict):

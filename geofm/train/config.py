@@ -183,6 +183,9 @@ class FinetuneConfig(TrainingConfig):
         channels: width of the head, where it has one.
         depths: blocks of the encoder that the head sees, from 0; empty for the
             last one, or the ends of four quarters for ``unet`` and ``upernet``.
+        start: ``"probe"``, of ``fcn`` alone: the head begins as the best linear reader of
+            each pixel's bands and of the frozen tokens around it, and learns what that
+            lacks (Kumar et al. 2022, arXiv:2202.10054); ``"random"`` otherwise.
         encoder_rate: learning rate of a pretrained encoder, as a share of
             ``learning_rate``; 0 freezes it.
         layer_decay: each block's rate, as a share of that of the block above it:
@@ -208,6 +211,7 @@ class FinetuneConfig(TrainingConfig):
     head: Literal["fcn", "linear", "unet", "upernet"] = "fcn"
     channels: int = 64
     depths: tuple[int, ...] = ()
+    start: Literal["probe", "random"] = "random"
     encoder_rate: float = 1.0
     layer_decay: float = 1.0
     lora: int = 0
@@ -222,6 +226,12 @@ class FinetuneConfig(TrainingConfig):
     def __post_init__(self) -> None:
         TrainingConfig.__post_init__(self)
         _check_word("head", self.head, ("fcn", "linear", "unet", "upernet"))
+        _check_word("start", self.start, ("probe", "random"))
+        if self.start == "probe" and self.head != "fcn":
+            raise ConfigError(
+                f"start is probe and head {self.head}; only fcn begins as a probe; choose it, or "
+                "start random"
+            )
         _check_word("loss", self.loss, ("ce", "focal", "dice", "ce+dice"))
         _check_word("class_weights", self.class_weights, ("none", "balanced"))
         if self.head == "upernet" and self.batch_size < 2:

@@ -33,6 +33,7 @@ from geofm.train.inputs import check_together, contract_of
 from geofm.train.labelling import Labelling, ValidationScore
 from geofm.train.loop import Progress, Validation, fit, part_of
 from geofm.train.pretrain import encoder_config
+from geofm.train.probe_start import begin_as_probe
 from geofm.train.rates import finetuning_rates
 from geofm.train.reading import Samples
 from geofm.train.run_folder import Run
@@ -124,6 +125,9 @@ def finetune_segmenter(
     unseen = [kind.name for kind, count in zip(classes, pixels, strict=True) if not count]
     if unseen:
         start(1.0, f"no label of {', '.join(unseen)}: the model will not know it")
+    if config.start == "probe":
+        start(1.0, "linear reader of bands and tokens")
+        begin_as_probe(segmenter, contract, areas, spots, seed=config.seed)
     weights = balanced_weights(pixels.tolist()) if config.class_weights == "balanced" else None
     fitted = fit(
         segmenter,
@@ -275,6 +279,7 @@ def _new_segmenter(
         classes=classes,
         depths=config.depths or default_depths(config.head, backbone.config.depth),
         channels=config.channels,
+        skip=config.start == "probe",
     )
     return Segmenter(backbone, head)
 

@@ -328,6 +328,8 @@ class _Course:
         )
         waiting: deque[_Told] = deque()
         saved = time.monotonic()
+        if self.step == 0:
+            self._validated()  # what training begins with may be hard to better
         self.model.train()
         with read_ahead(steps) as read:
             for step in read:

@@ -77,6 +77,18 @@ def fit_logistic(
     return Linear(weight, bias - mean @ weight), strength
 
 
+def token_trusts(tokens: int, bands: int) -> list[Tensor]:
+    """Deviations (tokens + bands,) to choose from: how much tokens weigh beside bands.
+
+    As much in all, however many features they have, or a hundredth: a few labels may not
+    bear so many features, and then the bands should not suffer for it.
+    """
+    even = torch.cat([torch.full((tokens,), (bands / tokens) ** 0.5), torch.ones(bands)])
+    few = even.clone()
+    few[:tokens] *= 0.1
+    return [even, few]
+
+
 def _path(
     features: Tensor, target: Tensor, strengths: Sequence[float], *, classes: int
 ) -> Iterator[Linear]:

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geofm.assess import logistic
-from geofm.assess.logistic import STRENGTHS, fit_logistic
+from geofm.model import logistic
+from geofm.model.logistic import STRENGTHS, fit_logistic
 
 
 def sample(count=400, width=5, classes=3, seed=0, noise=1.0):

@@ -1,0 +1,130 @@
+"""A head that begins as the best linear reader of what a frozen encoder sees.
+
+Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
+Out-of-Distribution" (arXiv:2202.10054): a head that starts at random bends encoder and
+features to the training places while it is still wrong; one that starts as a linear
+probe has little left to bend. Ours reads the pixel's own bands too.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from geofm.contract import PixelContract
+from geofm.model.heads import FcnHead
+from geofm.model.logistic import fit_logistic, token_trusts
+from geofm.model.segmenter import Segmenter
+from geofm.tasks import IGNORE
+from geofm.tiles.area import Area
+from geofm.tiles.dataset import Sample, Spot, TileDataset
+from geofm.train.inputs import normalise_batch
+from geofm.train.labelling import scored_target
+
+MOST_WINDOWS = 192
+MOST_PIXELS = 20_000
+_BATCH = 8
+
+
+class _Pixels(NamedTuple):
+    """Labelled pixels: tokens around them and their bands (n, D), codes (n,), halves (n,)."""
+
+    features: Tensor
+    target: Tensor
+    half: Tensor
+
+
+@torch.no_grad()
+def begin_as_probe(
+    segmenter: Segmenter,
+    contract: PixelContract,
+    areas: Sequence[Area],
+    spots: Sequence[Spot],
+    *,
+    seed: int,
+) -> None:
+    """Set a head's linear skip to the best reader of labelled pixels, and all else of it to 0.
+
+    The head's last layer becomes 0, so that its first logits are the reader's alone. How
+    strongly the reader is held, and how far it trusts tokens beside bands, is chosen on
+    halves of the training areas.
+
+    Args:
+        segmenter: with a `FcnHead` that has a skip; on the CPU.
+        spots: where windows are drawn, as for training.
+    """
+    head = segmenter.head
+    assert isinstance(head, FcnHead)
+    assert head.skip is not None
+    segmenter.eval()
+    found = _labelled_pixels(segmenter, contract, areas, spots, seed=seed)
+    tokens = head.skip.tokens.in_channels
+    with torch.enable_grad():
+        linear, _ = fit_logistic(
+            found.features,
+            found.target,
+            found.half,
+            classes=segmenter.head_config.classes,
+            trusts=token_trusts(tokens, found.features.shape[1] - tokens),
+        )
+    _fill(head.skip.tokens, linear.weight[:tokens])
+    _fill(head.skip.bands, linear.weight[tokens:], linear.bias)
+    head.logits.weight.zero_()
+    assert head.logits.bias is not None
+    head.logits.bias.zero_()
+
+
+def _labelled_pixels(
+    segmenter: Segmenter,
+    contract: PixelContract,
+    areas: Sequence[Area],
+    spots: Sequence[Spot],
+    *,
+    seed: int,
+) -> _Pixels:
+    """Pixels of windows drawn as in training, as many from each window."""
+    shape = segmenter.encoder.config
+    # The third word of its seed keeps this draw apart from that of the steps.
+    random = np.random.default_rng([seed, 3])
+    windows = TileDataset(
+        areas, spots, size=shape.image_size, length=MOST_WINDOWS, seed=int(random.integers(2**31))
+    )
+    parts = []
+    for first in range(0, MOST_WINDOWS, _BATCH):
+        numbers = range(first, first + _BATCH)
+        batch: Sample = default_collate([windows[number] for number in numbers])
+        x, target = normalise_batch(batch, contract), scored_target(batch, contract)
+        maps = torch.cat(segmenter.encoder.feature_maps(x, segmenter.head_config.depths), dim=1)
+        around = F.interpolate(maps, size=x.shape[-2:], mode="bilinear")
+        features = torch.cat([around, x.flatten(1, 2)], dim=1)
+        for at, number in enumerate(numbers):
+            labelled = np.argwhere(target[at].numpy() != IGNORE)
+            most = MOST_PIXELS // MOST_WINDOWS
+            if len(labelled) > most:
+                labelled = labelled[random.choice(len(labelled), most, replace=False)]
+            row, col = torch.from_numpy(labelled).T
+            half = torch.full((len(labelled),), _half(areas, windows, number))
+            parts.append(_Pixels(features[at][:, row, col].T, target[at][row, col], half))
+    return _Pixels(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _half(areas: Sequence[Area], windows: TileDataset, number: int) -> bool:
+    """Which half a window belongs to: by its area, or by its place in the only one."""
+    draw = windows.draw(number)
+    if len(areas) > 1:
+        return draw.area % 2 == 0
+    height, width = areas[0].scene.shape
+    lower = 2 * draw.window.row + draw.window.height > height
+    right = 2 * draw.window.col + draw.window.width > width
+    return lower != right
+
+
+def _fill(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> None:
+    conv.weight.copy_(weight.T[..., None, None])
+    if bias is not None:
+        assert conv.bias is not None
+        conv.bias.copy_(bias)
