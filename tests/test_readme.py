@@ -16,7 +16,12 @@ def test_python_names_are_public() -> None:
     assert {"open_scene", "load_model", "finetune"} <= names <= set(geofm.__all__)
 
 
-@pytest.mark.parametrize("line", re.findall(r"`(geofm [a-z]+[^`]*)`", README))
+BLOCKS = "".join(README.split("```")[1::2])
+IN_BLOCKS = re.findall(r"^(geofm .*?)(?: +#.*)?$", BLOCKS, re.MULTILINE)
+IN_LINES = re.findall(r"`(geofm [a-z]+[^`]*)`", README)
+
+
+@pytest.mark.parametrize("line", [*IN_BLOCKS, *IN_LINES])
 def test_commands_are_understood(line: str) -> None:
     try:
         parse(line.replace("...", "").split()[1:])
