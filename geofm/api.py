@@ -106,6 +106,7 @@ __all__ = [
     "open_scene",
     "open_scenes",
     "pretrain",
+    "probe",
     "save",
     "save_evaluation",
     "validation_windows",
