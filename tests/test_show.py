@@ -86,5 +86,5 @@ def test_a_damaged_scene_still_has_a_card(make_scene) -> None:
 def test_a_model(flood_folder) -> None:
     html = geofm.load_model(flood_folder)._repr_html_()
     check_balanced(html)
-    for text in ("tiny flood", "not water", "#2166ac", "swir22", "cc-by-4.0", "0.8123"):
+    for text in ("tiny flood", "not water", "#2166ac", "swir22", "cc-by-4.0", "IoU 0.812"):
         assert text in html

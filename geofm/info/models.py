@@ -1,6 +1,6 @@
 """The page of a model folder: what it maps, what it needs, how it was made."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from geofm.model.folder import (
     read_description,
 )
 from geofm.model.schema import SegmenterFile
+from geofm.model.score_tables import score_lines
+
+_MOST_NAMES = 12
 
 
 def model_page(folder: Path) -> Page:
@@ -99,11 +102,18 @@ def provenance_rows(provenance: Mapping[str, Any]) -> Iterator[Row]:
     if encoder:
         yield Row("began with", str(encoder.get("name", "an encoder without a name")))
     for label, key in (("sources", "sources"), ("licences", "licences")):
-        words = provenance.get(key) or ["not recorded"]
+        words = _some(provenance.get(key) or ["not recorded"])
         yield from (Row("" if at else label, str(word)) for at, word in enumerate(words))
     yield Row("trained on", _extent(provenance.get("training_footprint")))
-    for at, (name, score) in enumerate((provenance.get("scores") or {}).items()):
-        yield Row("" if at else "scores", f"{name}: {_short(score)}")
+    for at, line in enumerate(score_lines(provenance.get("scores") or {})):
+        yield Row("" if at else "scores", line)
+
+
+def _some(names: Sequence[Any]) -> list[str]:
+    """The first names, and how many more there are; the facts hold all."""
+    more = len(names) - _MOST_NAMES
+    told = [f"and {more:,} more (--json)"] if more > 0 else []
+    return [*map(str, names[:_MOST_NAMES]), *told]
 
 
 def _extent(footprint: Mapping[str, Any] | None) -> str:
@@ -116,18 +126,6 @@ def _extent(footprint: Mapping[str, Any] | None) -> str:
     points = [point for ring in rings for point in ring]
     lons, lats = [point[0] for point in points], [point[1] for point in points]
     return bounds_text(min(lons), min(lats), max(lons), max(lats))
-
-
-def _short(score: object) -> str:
-    match score:
-        case float():
-            return f"{score:.4g}"
-        case list():
-            return f"[{', '.join(_short(part) for part in score)}]"
-        case dict():
-            return ", ".join(f"{key} {_short(part)}" for key, part in score.items())
-        case _:
-            return str(score)
 
 
 def _folder_size(folder: Path) -> str:

@@ -1,10 +1,12 @@
-"""Scores as tables of a model card, whatever measured them."""
+"""Scores as tables of a model card and as rows of a page, whatever measured them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 # Facts of an evaluation that say which model it was of; the card is that model's.
 _OWN = {"model", "sha256"}
+# Classes are fewer, slices often more: they belong into a table.
+_MOST_ROWS = 12
 
 
 def score_tables(scores: Mapping[str, Any], level: int = 3) -> Iterator[str]:
@@ -19,13 +21,13 @@ def score_tables(scores: Mapping[str, Any], level: int = 3) -> Iterator[str]:
         yield "| score | |"
         yield "|---|---|"
         for name, value in single.items():
-            yield f"| {_title(name)} | {_cell(value)} |"
+            yield f"| {plain(_title(name))} | {plain(_cell(value))} |"
         yield ""
     names = [c.get("name") for c in scores.get("classes") or () if isinstance(c, dict)]
     for name, value in scores.items():
         if name in _OWN or name in single or not value:
             continue
-        yield f"{'#' * level} {_title(name)}"
+        yield f"{'#' * level} {plain(_title(name))}"
         yield ""
         match value:
             case dict():
@@ -37,8 +39,43 @@ def score_tables(scores: Mapping[str, Any], level: int = 3) -> Iterator[str]:
                 yield from _matrix(value, names)
                 yield ""
             case _:
-                yield from (f"- {_cell(one)}" for one in value)
+                yield from (f"- {plain(_cell(one))}" for one in value)
                 yield ""
+
+
+def score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
+    """The scores that fit into a line of plain text each, and the names of the others.
+
+    >>> for line in score_lines({"mean_iou": {"value": 0.81, "interval": [0.7, 0.9]},
+    ...                          "classes": [{"name": "water", "iou": 0.8}], "notes": ["weak"]}):
+    ...     print(line)
+    mean IoU 0.810 (0.700 to 0.900)
+    water: IoU 0.800
+    more on the card, README.md: notes
+    """
+    more = []
+    for name, value in scores.items():
+        match value:
+            case _ if name in _OWN:
+                pass
+            case _ if _is_cell(value):
+                yield f"{_title(name)} {_cell(value)}"
+            case {**parts} if any(map(_is_cell, parts.values())):
+                yield f"{_title(name)}: {_cells(parts)}"
+            case [{"name": _}, *_] if len(value) <= _MOST_ROWS:
+                yield from (f"{row.get('name')}: {_cells(row, most=2)}" for row in value)
+            case _ if value:
+                more.append(_title(name))
+            case _:
+                pass
+    if more:
+        yield f"more on the card, README.md: {', '.join(more)}"
+
+
+def _cells(row: Mapping[str, Any], most: int | None = None) -> str:
+    """What fits into a line; the first of a row matter most."""
+    names = [name for name, value in row.items() if name != "name" and _is_cell(value)]
+    return ", ".join(f"{_title(name)} {_cell(row[name])}" for name in names[:most])
 
 
 def _is_cell(value: object) -> bool:
@@ -56,16 +93,17 @@ def _is_cell(value: object) -> bool:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    yield f"| {' | '.join(map(_title, names))} |"
+    yield f"| {' | '.join(plain(_title(name)) for name in names)} |"
     yield f"|{'---|' * len(names)}"
     for row in rows:
-        yield f"| {' | '.join(_cell(row.get(name)) for name in names)} |"
+        yield f"| {' | '.join(plain(_cell(row.get(name))) for name in names)} |"
 
 
 def _matrix(rows: Sequence[Sequence[Any]], names: Sequence[Any]) -> Iterator[str]:
     """Labels down, the map across."""
     count = max(map(len, rows))
-    heads = [_cell(name) for name in names] if len(names) == count else list(map(str, range(count)))
+    named = names if len(names) == count else range(count)
+    heads = [plain(_cell(name)) for name in named]
     yield f"| labelled, below; mapped, right | {' | '.join(heads)} |"
     yield f"|---|{'---|' * count}"
     for at, row in enumerate(rows):
@@ -79,7 +117,7 @@ def _cell(value: object) -> str:
         case [low, high]:
             return f"{_cell(low)} to {_cell(high)}"
         case dict() | list():
-            return plain(", ".join(map(str, value)))
+            return ", ".join(map(str, value))
         case _:
             return _word(value)
 
@@ -95,7 +133,7 @@ def _word(value: object) -> str:
         case float():
             return f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
         case _:
-            return plain(str(value))
+            return str(value)
 
 
 _WRITTEN = {"iou": "IoU", "f1": "F1", "ece": "ECE", "nll": "NLL"}
@@ -103,7 +141,7 @@ _WRITTEN = {"iou": "IoU", "f1": "F1", "ece": "ECE", "nll": "NLL"}
 
 def _title(name: object) -> str:
     words = str(name).replace("_", " ").split(" ")
-    return plain(" ".join(_WRITTEN.get(word, word) for word in words))
+    return " ".join(_WRITTEN.get(word, word) for word in words)
 
 
 def plain(text: str) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from geofm.cli.app import main
 from geofm.errors import ModelError, SceneError
 from geofm.info.describe import describe
+from geofm.info.models import provenance_rows
 from geofm.info.page import bytes_text, share_text
 from geofm.scenes.open import open_scene
 
@@ -96,10 +97,27 @@ def test_a_model_folder(flood_folder: Path) -> None:
     page = describe(flood_folder)
     text = str(page)
     assert page.kind == "model"
-    for words in ("tiny flood", "water", "surface reflectance", "nir08", "hash verified", "0.8123"):
+    for words in (
+        "tiny flood",
+        "water",
+        "surface reflectance",
+        "nir08",
+        "hash verified",
+        "IoU 0.812",
+    ):
         assert words in text
+    assert "interval 0.700 to 0.900" in text  # as the first folders hold it
     assert page.facts["task"] == "flood"
     assert_json(page.facts)
+
+
+def test_many_sources_do_not_flood_a_page() -> None:
+    names = [f"scene {at}" for at in range(1000)]
+    rows = list(provenance_rows({"sources": names}))
+    shown = [row.text for row in rows if row.text.startswith("scene")]
+    assert shown == names[: len(shown)]
+    assert any(row.text == f"and {1000 - len(shown)} more (--json)" for row in rows)
+    assert len(rows) < 20
 
 
 def test_a_damaged_model_is_no_page(flood_folder: Path, tmp_path: Path) -> None:

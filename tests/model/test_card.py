@@ -12,7 +12,7 @@ from geofm.model.folder import load_model_folder, read_description, save_model
 from geofm.model.footprint_map import footprint_svg
 from geofm.model.licences import licence_terms
 from geofm.model.schema import MultiPolygon, Polygon
-from geofm.model.score_tables import score_tables
+from geofm.model.score_tables import score_lines, score_tables
 
 RELEASES = sorted((Path(__file__).parents[1] / "releases").glob("*/*.geofm"))
 
@@ -56,6 +56,13 @@ def test_no_footprint_no_map(flood_folder, tmp_path) -> None:
     assert not (tmp_path / "out.geofm" / "footprint.svg").exists()
 
 
+def test_many_sources_are_counted(flood_folder, tmp_path) -> None:
+    card = saved(flood_folder, tmp_path, sources=[f"scene {at}" for at in range(1500)])
+    assert "- Sources: scene 0, scene 1," in card
+    assert "scene 11 and 1,488 more, in model.json." in card
+    assert "scene 12" not in card
+
+
 def test_marks_lie_where_the_places_are() -> None:
     whole = MultiPolygon(
         type="MultiPolygon",
@@ -77,26 +84,25 @@ def test_any_footprint_is_drawn(place) -> None:
     assert "nan" not in svg
 
 
+ESTIMATE = {"value": 0.71234, "interval": [0.65, 0.75]}
+EVALUATION = {
+    "model": "flood",
+    "sha256": "0" * 64,
+    "mean_iou": ESTIMATE,
+    "blocks": 12345,
+    "classes": [
+        {"name": "not|water", "iou": ESTIMATE},
+        {"name": "water", "iou": {"value": None, "interval": None}, "labelled": 3},
+    ],
+    "confusion": [[10000, 2], [3, 4]],
+    "slices": [],
+    "notes": ["19 places", "none seen"],
+    "leakage": {"overlap": False, "distance_m": None},
+}
+
+
 def test_an_evaluation_becomes_tables() -> None:
-    estimate = {"value": 0.71234, "interval": [0.65, 0.75]}
-    text = "\n".join(
-        score_tables(
-            {
-                "model": "flood",
-                "sha256": "0" * 64,
-                "mean_iou": estimate,
-                "blocks": 12345,
-                "classes": [
-                    {"name": "not|water", "iou": estimate},
-                    {"name": "water", "iou": {"value": None, "interval": None}, "labelled": 3},
-                ],
-                "confusion": [[10000, 2], [3, 4]],
-                "slices": [],
-                "notes": ["19 places", "none seen"],
-                "leakage": {"overlap": False, "distance_m": None},
-            }
-        )
-    )
+    text = "\n".join(score_tables(EVALUATION))
     for line in (
         "| mean IoU | 0.712 (0.650 to 0.750) |",
         "| blocks | 12,345 |",
@@ -112,11 +118,22 @@ def test_an_evaluation_becomes_tables() -> None:
     assert "slices" not in text
 
 
+def test_an_evaluation_becomes_lines_of_a_page() -> None:
+    assert list(score_lines(EVALUATION)) == [
+        "mean IoU 0.712 (0.650 to 0.750)",
+        "blocks 12,345",
+        "not|water: IoU 0.712 (0.650 to 0.750)",
+        "water: IoU –, labelled 3",
+        "leakage: overlap no, distance m –",
+        "more on the card, README.md: confusion, notes",
+    ]
+
+
 @pytest.mark.parametrize(
     "scores", [{}, {"a": {}}, {"a": []}, {"a": [[]]}, {"a": [[1], []]}, {"a": [1, "b", None]}]
 )
 def test_scores_of_any_shape(scores) -> None:
-    for line in score_tables(scores):
+    for line in (*score_tables(scores), *score_lines(scores)):
         assert "\n" not in line
 
 
