@@ -126,7 +126,7 @@ def test_the_card_is_one_that_the_hub_reads(model: TrainedModel, tmp_path: Path,
     assert "geofm" in card.data.tags
     assert r"| 0 | a\|b | `#000000` |" in card.text
     assert "| blue | 0.1100 | 0.0400 |" in card.text
-    assert '"mean_iou": 0.8' in card.text
+    assert "| mean IoU | 0.800 |" in card.text
 
 
 def test_a_card_claims_nothing_that_is_not_known(
@@ -136,7 +136,10 @@ def test_a_card_claims_nothing_that_is_not_known(
     text = (tmp_path / "m.geofm" / "README.md").read_text()
     assert "license: unknown" in text
     assert "No score is recorded. Evaluate it on your own labels" in text
-    assert "Training footprint: not recorded." in text
+    assert "Not recorded: its scenes say nothing of where they lie." in text
+    assert "![" not in text
+    assert "Sources: not recorded." in text
+    assert "Licences: not recorded." in text
     save_model(
         replace(model, provenance={"licences": ["ODbL", "Copernicus"]}), tmp_path / "two.geofm"
     )

@@ -27,6 +27,7 @@ from geofm.model.folder import (
 from geofm.model.heads import HeadConfig
 from geofm.model.segmenter import build_segmenter
 from geofm.model.weights import file_sha256
+from geofm.tasks import MapClass
 
 FILES = ["README.md", "footprint.svg", "model.json", "stac-item.json", "weights.safetensors"]
 
@@ -231,7 +232,8 @@ def test_diverged_weights_are_not_saved(model: TrainedModel, tmp_path: Path) -> 
             {"provenance": {"training_footprint": {"type": "MultiPolygon", "coordinates": []}}},
             "training_footprint.MultiPolygon.coordinates is .*; tuple should have at least 1",
         ),
-        ({"classes": ()}, "0 classes; a map holds 2 to 253"),
+        ({"classes": ()}, "no classes are named"),
+        ({"classes": (MapClass("all", "#000000"),)}, "1 classes; a map holds 2 to 253"),
     ],
 )
 def test_what_cannot_be_described_is_not_saved(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from geofm.errors import SceneError
+from geofm.errors import LabelError, SceneError
 from geofm.scenes.header import read_header
 from geofm.scenes.labels import open_labels
 from geofm.scenes.open import open_scene
@@ -83,11 +83,13 @@ IMAGES = [
 
 # Codes, masks and one sparse regression target: labels or quality layers, no scenes.
 LABELS = (
-    "*_damage.tif", "*_forest2022.tif", "*_burnmask_weak.tif", "*_dnbr.tif", "*_mask.tif",
+    "*_damage.tif", "*_forest2022.tif", "*_burnmask_weak.tif", "*_mask.tif",
     "*/croptype.tif", "*/landcover.tif", "*/training_*.tif", "*/landcover_osm_10m.tif",
     "*/classmap_*.tif", "*/landclass96_dense.tif", "*/landsat96_roi.tif", "*_LabelHand.tif",
-    "*/water/*.tif", "*/worldcover/*.tif", "*/agb_sparse_label.tif",
+    "*/water/*.tif", "*/worldcover/*.tif",
 )  # fmt: skip
+# Measured numbers of one band, such as tonnes a hectare: neither a scene nor classes.
+QUANTITIES = ("*_dnbr.tif", "*/agb_sparse_label.tif")
 QUALITY = ("*Fmask.tif", "*/fmask/*.tif", "*_QA_PIXEL.TIF", "*_QA_RADSAT.TIF")
 # One-band files of products: `test_products` opens those of Landsat, the test below the others.
 PARTS = ("bigearthnet_v1_sample/*.tif", "*_SR_B?.TIF")
@@ -149,7 +151,7 @@ def test_no_raster_is_forgotten(shared_data):
     strays = [
         name
         for name in rasters(shared_data)
-        if not is_like(name, *patterns, *LABELS, *QUALITY, *PARTS)
+        if not is_like(name, *patterns, *LABELS, *QUANTITIES, *QUALITY, *PARTS)
     ]
     assert strays == []
 
@@ -163,6 +165,18 @@ def test_labels_are_read_as_labels_and_refused_as_scenes(shared_data):
             open_scene(path)
         labels = open_labels(path, read_header(path).geobox)
         assert labels.read().shape == read_header(path).geobox.shape
+
+
+def test_quantities_are_neither_scenes_nor_labels(shared_data):
+    for pattern in QUANTITIES:
+        names = [name for name in rasters(shared_data) if is_like(name, pattern)]
+        assert names, pattern
+        path = shared_data / names[0]
+        with pytest.raises(SceneError.__base__, match="does not name its bands"):
+            open_scene(path)
+        labels = open_labels(path, read_header(path).geobox)
+        with pytest.raises(LabelError, match="no class code; needed whole numbers"):
+            labels.read()
 
 
 @pytest.mark.parametrize(
