@@ -253,7 +253,7 @@ def fit(
     return Fitted(
         loss=teller.loss(),
         steps=course.step,
-        best_step=best.step or course.step,
+        best_step=course.step if best.score is None else best.step,
         best_score=best.score,
         history=tuple(curves.rows),
         notes=(note,) if note else (),

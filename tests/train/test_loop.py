@@ -204,10 +204,11 @@ def validated(scores, config=CONFIG, every=7, patience=0, **options):
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_the_best_weights_return_and_not_the_last(ema):
-    scores = [0.1, 0.8, 0.8, float("nan"), 0.3]
+    # The first is of what training begins with.
+    scores = [0.0, 0.1, 0.8, 0.8, float("nan"), 0.3]
     fitted, net, score = validated(scores, replace(CONFIG, ema=ema))
     assert (fitted.best_step, fitted.best_score, fitted.steps) == (14, 0.8, 30)
-    assert_close(dict(net.state_dict()), score.weights[1], rtol=0)
+    assert_close(dict(net.state_dict()), score.weights[2], rtol=0)
     assert not torch.allclose(net.first.weight, score.weights[-1]["first.weight"])
     # Steps 7, 14, 21, 28, and the last.
     found = [(row.step, row.score) for row in fitted.history if row.score is not None]
@@ -215,8 +216,14 @@ def test_the_best_weights_return_and_not_the_last(ema):
     assert not net.training
 
 
+def test_a_start_that_training_does_not_better_comes_back():
+    fitted, net, score = validated([0.9, 0.1, 0.8, 0.8, 0.2, 0.3], CONFIG)
+    assert (fitted.best_step, fitted.best_score) == (0, 0.9)
+    assert_close(dict(net.state_dict()), score.weights[0], rtol=0)
+
+
 def test_scoring_changes_nothing_but_the_choice():
-    fitted, _, _ = validated([0.0] * 10, every=3)
+    fitted, _, _ = validated([0.0] * 11, every=3)
     net = Net()
     rates = [Rate(net, CONFIG.learning_rate)]
     alone = fit(net, TwoMeans(net), Pixels(), config=CONFIG, rates=rates)
@@ -225,9 +232,9 @@ def test_scoring_changes_nothing_but_the_choice():
 
 def test_patience_ends_a_training_that_gets_no_better(tmp_path):
     run = Run(folder=tmp_path / "a.run")
-    fitted, net, score = validated([0.5, 0.6, 0.6, 0.1], every=4, patience=2, run=run)
+    fitted, net, score = validated([0.4, 0.5, 0.6, 0.6, 0.1], every=4, patience=2, run=run)
     assert (fitted.steps, fitted.best_step, fitted.best_score) == (16, 8, 0.6)
-    assert_close(dict(net.state_dict()), score.weights[1], rtol=0)
+    assert_close(dict(net.state_dict()), score.weights[2], rtol=0)
     # Asked to go on, it says the same again.
     again, other, _ = validated([], every=4, patience=2, run=replace(run, resume=True))
     assert again == fitted
@@ -276,10 +283,10 @@ def test_a_signal_ends_the_step_and_the_run_goes_on_from_it(tmp_path, number):
 
 
 def test_the_best_weights_outlive_a_stop(tmp_path):
-    expected, net, _ = validated([0.1, 0.8, 0.3, 0.2, 0.1])
+    expected, net, _ = validated([0.0, 0.1, 0.8, 0.3, 0.2, 0.1])
     run = Run(folder=tmp_path / "a.run")
     # After the best score, and in the middle of waiting for a better one.
-    stopped = iter([0.1, 0.8])
+    stopped = iter([0.0, 0.1, 0.8])
 
     def score():
         value = next(stopped)
