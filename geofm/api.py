@@ -384,6 +384,10 @@ def pretrain(
         ConfigError: the config does not fit them, or training diverged.
         OutputError: the run's folder holds another training.
         Stopped: SIGTERM came; ``Run(resume=True)`` goes on.
+
+    >>> scenes = open_scenes(["scenes"])  # doctest: +SKIP
+    >>> run = Run(folder=Path("encoder.run"), resume=True)  # doctest: +SKIP
+    >>> encoder = pretrain(scenes, PretrainConfig(steps=5000), run=run)  # doctest: +SKIP
     """
     from geofm.train.pretrain import pretrain_encoder, start_from  # Lightning loads when used
 
@@ -487,6 +491,9 @@ def finetune(
         SplitError: a given split leaks.
         ConfigError: the task is unknown, the config does not fit, or training diverged.
         OutputError, Stopped: as `pretrain`.
+
+    >>> config = FinetuneConfig(encoder_rate=0, steps=500)  # doctest: +SKIP
+    >>> model = finetune("flood", pairs, encoder=encoder, config=config)  # doctest: +SKIP
     """
     from geofm.train.finetune import finetune_segmenter  # Lightning loads when used
     from geofm.train.roles import finetuning_roles
@@ -598,11 +605,12 @@ def label_curve(
         precision, device, progress: as `Model.map`.
 
     Returns:
-        Scores over seeds with 95 % intervals; ``print`` shows a table.
+        Mean IoU (0 to 1) over seeds with 95 % intervals; ``print`` shows a table.
 
     Raises:
         ConfigError: a setting does not fit, or the extra ``control`` is not installed.
-        SplitError: no test ground can be set apart.
+        SplitError: no test ground can be set apart, or a given split leaks.
+        OutputError: ``rows`` holds another curve, or cannot be written.
     """
     from geofm.assess.curve import label_curve as draw_curve  # Lightning loads when used
     from geofm.tiles.leakage import find_roles
@@ -678,14 +686,17 @@ def estimate_area(
         progress: is told the share done, 0 to 1, and what is being done.
 
     Returns:
-        Area, user's and producer's accuracy of each class and the overall accuracy, each
-        with a standard error and a 95 % interval; ``print`` shows a table.
+        Hectares, user's and producer's accuracy of each class and the overall accuracy (0 to
+        1), each with a standard error and a 95 % interval; ``print`` shows a table.
 
     Raises:
         SceneError, GridError: it is no map with a CRS.
         LabelError: the reference is no random sample of the map, or not labelled so that
             it tells every class.
         SplitError: points lie where the model was trained, and were not drawn since.
+
+    >>> design_area("flood.tif", "points.gpkg")  # doctest: +SKIP
+    >>> print(estimate_area("flood.tif", "points.gpkg"))  # labelled by now  # doctest: +SKIP
     """
     return assess_area.estimate_area(
         map,
@@ -716,7 +727,7 @@ def evaluate(
 
     Args:
         pairs: scenes with labels, as `open_pairs` finds them, that trained nothing.
-        windows: for each pair, the windows to score, disjoint; None for all.
+        windows: for each pair, the windows to score, pixels, disjoint; None for all.
         allow_leakage: score also what the model was trained on.
         memory: ceiling over the model itself, bytes.
         accept, precision, device, progress: as `Model.map`.
@@ -748,7 +759,7 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
         first, second: of the same pairs and windows.
 
     Returns:
-        The difference of their mean IoU with a 95 % interval and a p-value.
+        Mean IoU of the second less that of the first, with a 95 % interval and a p-value.
 
     Raises:
         ModelError: the models map different classes.
@@ -824,6 +835,9 @@ def calibrate(
         SplitError: the model was trained on some of it.
         LabelError: too few pixels are labelled, or a label is no class.
         SceneError, BandError, UnitsError, GridError: a scene does not fit the model.
+
+    >>> some, windows = validation_windows(model, pairs)  # doctest: +SKIP
+    >>> save(calibrate(model, some, windows=windows), "calm.geofm")  # doctest: +SKIP
     """
     options = MapOptions(accept=accept or {}, memory=memory, precision=precision, device=device)
     return Model(
