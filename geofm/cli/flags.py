@@ -73,7 +73,7 @@ def _reading(group: Group) -> None:
         "--masked-qa",
         metavar="NAMES",
         type=names,
-        help="set aside such as cloud,shadow (default: as the model asks)",
+        help="pixels to set aside, such as cloud,shadow (default: as the model asks)",
     )
 
 
@@ -145,7 +145,7 @@ def _training(group: Group) -> None:
         "--batch-size", metavar="N", type=count, help="samples of a step (default: 16)"
     )
     group.add_argument(
-        "--learning-rate", metavar="X", type=float, help="at its highest (default: 0.001)"
+        "--learning-rate", metavar="X", type=float, help="highest of the training (default: 0.001)"
     )
     group.add_argument(
         "--seed", metavar="N", type=int, help="the same seed gives the same model (default: 0)"
@@ -291,11 +291,19 @@ def _masking(group: Group) -> None:
         default=None,
         help="scenes of different ground resolutions go together",
     )
-    group.add_argument("--image-size", metavar="N", type=count, help="of a sample (default: 128)")
-    group.add_argument("--patch-size", metavar="N", type=count, help="of a token (default: 8)")
-    group.add_argument("--embed-dim", metavar="N", type=count, help="of a token (default: 192)")
-    group.add_argument("--depth", metavar="N", type=count, help="blocks (default: 6)")
-    group.add_argument("--num-heads", metavar="N", type=count, help="of a block (default: 6)")
+    group.add_argument(
+        "--image-size", metavar="PX", type=count, help="side of a sample (default: 128)"
+    )
+    group.add_argument(
+        "--patch-size", metavar="PX", type=count, help="side of a patch, one token (default: 8)"
+    )
+    group.add_argument(
+        "--embed-dim", metavar="N", type=count, help="width of a token (default: 192)"
+    )
+    group.add_argument("--depth", metavar="N", type=count, help="transformer blocks (default: 6)")
+    group.add_argument(
+        "--num-heads", metavar="N", type=count, help="attention heads of a block (default: 6)"
+    )
     group.add_argument(
         "--coordinates",
         metavar="NAMES",
@@ -386,7 +394,9 @@ def _model(group: Group) -> None:
         help="probe: an fcn head begins as the best linear reader, for few labels (default: "
         "random)",
     )
-    group.add_argument("--channels", metavar="N", type=count, help="width of the head")
+    group.add_argument(
+        "--channels", metavar="N", type=count, help="width of the head (default: 64)"
+    )
     group.add_argument(
         "--encoder-rate",
         metavar="X",
@@ -406,7 +416,7 @@ def _model(group: Group) -> None:
         "--loss",
         choices=("ce", "focal", "dice", "ce+dice"),
         metavar="NAME",
-        help="to make small: ce (cross-entropy, default), focal, dice or ce+dice",
+        help="ce (cross-entropy, default), focal, dice or ce+dice",
     )
     group.add_argument(
         "--class-weights",
@@ -415,7 +425,7 @@ def _model(group: Group) -> None:
         help="balanced weighs rare classes more in the loss (default: none)",
     )
     group.add_argument(
-        "--image-size", metavar="PX", type=count, help="of a sample (default: the encoder's)"
+        "--image-size", metavar="PX", type=count, help="side of a sample (default: the encoder's)"
     )
     group.add_argument(
         "--light", metavar="X", type=float, help="let brightness vary by exp(X) (default: 0)"
@@ -620,7 +630,13 @@ def _area_design(group: Group) -> None:
     group.add_argument(
         "--minimum", metavar="N", type=count, help="points in each class (default: 50)"
     )
-    group.add_argument("--points", dest="total", metavar="N", type=count, help="in all, instead")
+    group.add_argument(
+        "--points",
+        dest="total",
+        metavar="N",
+        type=count,
+        help="points in all, whatever error they give",
+    )
     group.add_argument("--seed", metavar="N", type=int, help="the same seed, the same points")
 
 
