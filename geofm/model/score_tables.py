@@ -60,8 +60,8 @@ def score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
                 pass
             case _ if _is_cell(value):
                 yield f"{_title(name)} {_cell(value)}"
-            case {**parts} if any(map(_is_cell, parts.values())):
-                yield f"{_title(name)}: {_cells(parts)}"
+            case dict() if any(map(_is_cell, value.values())):
+                yield f"{_title(name)}: {_cells(value)}"
             case [{"name": _}, *_] if len(value) <= _MOST_ROWS:
                 yield from (f"{row.get('name')}: {_cells(row, most=2)}" for row in value)
             case _ if value:

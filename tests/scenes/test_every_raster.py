@@ -81,7 +81,7 @@ IMAGES = [
     Image("sen1floods11_s*/*_S1Hand.tif", {"scale": 1}, ("vv", "vh"), 1, 0, "EPSG:4326", None),
 ]  # fmt: skip
 
-# Codes, masks and one sparse regression target: labels or quality layers, no scenes.
+# Codes and masks: labels or quality layers, no scenes.
 LABELS = (
     "*_damage.tif", "*_forest2022.tif", "*_burnmask_weak.tif", "*_mask.tif",
     "*/croptype.tif", "*/landcover.tif", "*/training_*.tif", "*/landcover_osm_10m.tif",
