@@ -410,7 +410,10 @@ def _model(group: Group) -> None:
         help="rate of each block over that of the one above it (default: 1)",
     )
     group.add_argument(
-        "--lora", metavar="RANK", type=count, help="train a low-rank change of the encoder alone"
+        "--lora",
+        metavar="RANK",
+        type=whole,
+        help="train a low-rank change of the encoder alone (default: 0, not)",
     )
     group.add_argument(
         "--loss",
