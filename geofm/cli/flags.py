@@ -604,7 +604,7 @@ def _area_design(group: Group) -> None:
     group.add_argument(
         "-o",
         "--output",
-        metavar="POINTS.gpkg",
+        metavar="OUT.gpkg",
         help="points to write (.gpkg, .parquet or .csv), with .design.json beside it",
     )
     group.add_argument("--overwrite", action="store_true", help="replace it, labels and all")
