@@ -42,6 +42,7 @@ def in_memory(model, scene, layout):
     return sink, sum(sink.done.values(), engine.SeamSums())
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     height=st.integers(1, 120),
@@ -63,6 +64,7 @@ def test_any_layout_gives_the_same_bytes_and_seam_score(
     assert part_seams == whole_seams
 
 
+@pytest.mark.slow
 def test_any_memory_ceiling_gives_the_same_files(tiny_model, write_raster, dn_of, tmp_path):
     model = tiny_model(classes=200)
     scene = open_scene(write_raster(dn_of(24, 6_000), block=16))
