@@ -88,6 +88,7 @@ def test_the_first_logits_are_those_of_the_linear_reader(pair):
     assert right > 0.9, right
 
 
+@pytest.mark.slow
 def test_the_start_repeats_and_leaves_the_random_state_alone(pair):
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
