@@ -22,7 +22,8 @@ def test_from_scenes_to_a_map(make_scene, tmp_path: Path, capsys, monkeypatch) -
     assert main(["pretrain", *images, "-o", "encoder.geofm", *few]) == 0
     told = capsys.readouterr()
     assert told.out.splitlines()[0] == "encoder encoder.geofm"
-    assert told.err.startswith("pretraining on 2 scenes ...\n")
+    assert told.err.startswith("opening scenes ...\n")
+    assert "\npretraining on 2 scenes ...\n" in told.err
     words = ["finetune", "--task", "flood", "--images", "images", "--labels", "labels", *few]
     words += ["--codes", "0=not water,1=water", "--encoder", "encoder.geofm", "-o", "flood.geofm"]
     assert main(words) == 0
