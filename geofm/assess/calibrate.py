@@ -103,10 +103,12 @@ def calibrate_model(
     if coverage is not None and coverage < 1:
         unsure_below = confidence_bound(sample.logits, temperature, coverage=coverage)
     record = _record(sample, pairs, parts, temperature, coverage)
+    # Scores were those of maps that called nothing unsure.
+    kept = {name: value for name, value in model.provenance.items() if name != "scores"}
     return replace(
         model,
         calibration=Calibration(temperature, unsure_below),
-        provenance={**model.provenance, "calibration": record},
+        provenance={**kept, "calibration": record},
     )
 
 

@@ -354,7 +354,9 @@ def _facts(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
     yield "values", _kinds(Counter(one.units for one in scenes))
     days = sorted(day for one in scenes for day in one.dates if day)
     number = _kinds(Counter(_count(len(one.dates), "date") for one in scenes))
-    yield "dates", f"{number}, {days[0]} to {days[-1]}" if days else f"{number}, not known"
+    # One day is no range.
+    known = " to ".join(dict.fromkeys((str(days[0]), str(days[-1])))) if days else "not known"
+    yield "dates", f"{number}, {known}"
     roles = Counter(pair.split for pair in pairs if pair.split)
     if roles:
         yield "given split", ", ".join(f"{count} {role}" for role, count in roles.items())

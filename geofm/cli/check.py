@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from geofm.cli.arguments import Result
+from geofm.cli.arguments import Result, quoted
 from geofm.cli.labelled import each_of, source_of, task_of
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import as_flags, typed, wrapped
@@ -50,4 +50,15 @@ def check(flags: Namespace, words: list[str], style: Style) -> Result:
         lines.append(f"{style.good('ok')}  nothing stands in the way")
     if flags.html:
         lines.append(f"pictures: {style.name(flags.html)}")
+    if not report.problems:
+        lines.append(f"next: {_finetune(flags)}")
     return Result("\n".join(lines), report.plain(), 1 if report.problems else 0)
+
+
+def _finetune(flags: Namespace) -> str:
+    """The command that trains on what was checked; how files are read is to be said again."""
+    task = task_of(flags).name
+    sources = ("task", "images", "labels", "catalog", "dataset", "root", "legend", "column")
+    said = [(name, value) for name in sources if (value := getattr(flags, name)) is not None]
+    words = [word for name, value in said for word in (f"--{name}", quoted(value))]
+    return " ".join(["geofm finetune", *words, "-o", f"{task}.geofm"])

@@ -189,6 +189,7 @@ def _map_page(report: "MapReport", style: Style) -> str:
         rows["not masked"] = f"{unmasked}: the scene does not tell them, or you chose so"
     if report.resumed_blocks:
         rows["resumed"] = f"{report.resumed_blocks} of {report.blocks} blocks were done before"
+    rows["next"] = f"geofm area design {quoted(str(report.path))} -o points.gpkg"
     return "\n".join(f"{style.faint(label.ljust(12))}{text}" for label, text in rows.items())
 
 

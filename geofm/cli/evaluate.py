@@ -30,8 +30,8 @@ def evaluate(flags: Namespace, words: list[str], style: Style) -> Result:
     pairs = _chosen(pairs_of(flags, [kind.name for kind in models[0].classes]), flags, "test")
     running = {"accept": flags.accept, "precision": flags.precision}
     found = []
-    for model in models:
-        with progress_bar(f"evaluating {model.name}") as progress:
+    for path, model in zip(flags.models, models, strict=True):
+        with progress_bar(f"evaluating {name_of(path)}") as progress:
             found.append(
                 api.evaluate(
                     model,

@@ -17,6 +17,7 @@ from geofm.cli.arguments import (
 from geofm.cli.control import with_controls
 from geofm.cli.labelled import pairs_of, task_of
 from geofm.cli.progress import progress_bar
+from geofm.cli.words import wrapped
 from geofm.config import config_of
 from geofm.terminal import Style
 
@@ -61,7 +62,8 @@ def pretrain(flags: Namespace, style: Style) -> Result:
         with progress_bar("linear probe") as progress:
             encoder, curve = api.probe(encoder, probed, progress=progress)
         api.save(encoder, flags.output, overwrite=True)
-        lines = str(curve).splitlines()
+        *table, last = str(curve).splitlines()
+        lines = [*table, wrapped(last, indent=0)]
     return _pretrained(encoder, flags.output, style, lines)
 
 
