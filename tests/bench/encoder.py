@@ -1,4 +1,4 @@
-"""Pretrain the encoder of data/geofm-small.geofm, as it was: encoder.py [OUT.geofm].
+"""Pretrain a small encoder on real scenes: encoder.py [OUT.geofm].
 
 Reads ../shared/data; takes half an hour on one core. Scenes of open licences only, and their
 training halves only (`sets.unlabelled`). At the end the autoencoder is scored on the other
@@ -25,7 +25,7 @@ from geofm.tiles.statistics import measure_statistics
 from geofm.train.config import EncoderShape, PretrainConfig
 from geofm.train.pretrain import pretrain_encoder
 
-OUT = Path(__file__).parents[2] / "data" / "geofm-small.geofm"
+OUT = Path("runs") / "geofm-small.geofm"
 CONFIG = PretrainConfig(
     encoder=EncoderShape(image_size=64, patch_size=8, embed_dim=192, depth=6, num_heads=6),
     steps=3000,

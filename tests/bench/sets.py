@@ -1,7 +1,7 @@
 """The real labelled scenes of ../shared/data as pairs, each with its fixed halves by ground.
 
 Places, fires and clusters are apart: what trains lies on other ground than what is
-scored. The encoder that ships has seen pixels of the training halves alone, so no
+scored. The encoder of `encoder.py` sees pixels of the training halves alone, so no
 score here is of ground that it has met.
 """
 
@@ -182,7 +182,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def unlabelled() -> list[Scene]:
-    """The scenes that the encoder in data/ is pretrained on: pixels alone, no label.
+    """The scenes that `encoder.py` pretrains on: pixels alone, no label.
 
     Training halves only: the largest flood place, even clusters of forest in both years,
     every other fire before and after, and a year of monthly composites.
