@@ -1,16 +1,13 @@
 """A check as one HTML page that needs nothing else: sentences first, then pictures, worst first."""
 
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-import geofm
 from geofm.assess.check import CheckReport, Finding
 from geofm.assess.chips import Rgb
+from geofm.assess.html import page_foot, page_head, png_address, write_html
 from geofm.assess.look import draw_pair
-from geofm.assess.page import png_bytes
-from geofm.errors import OutputError
 from geofm.scenes.catalog import Pair
 from geofm.tasks import MapClass
 
@@ -58,15 +55,7 @@ def write_check_page(
     Raises:
         OutputError: it cannot be written.
     """
-    text = "\n".join(_page(report, pairs, classes, title, command))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path} ({error.strerror}); choose another folder"
-        ) from error
-    return path
+    return write_html(path, _page(report, pairs, classes, title, command))
 
 
 def _page(
@@ -76,9 +65,7 @@ def _page(
     title: str,
     command: str,
 ) -> Iterator[str]:
-    yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>{escape(title)}: check</title><style>{_STYLE}</style></head><body>"
+    yield page_head(f"{title}: check", _STYLE)
     yield f"<h1>{escape(title)}</h1>"
     yield f'<p class="faint">{report.pairs} pairs of scene and labels</p>'
     for finding in report.findings:
@@ -93,8 +80,7 @@ def _page(
     yield "</table>"
     yield from _class_table(report.classes, classes)
     yield from _pictures(report, pairs, classes)
-    typed = f"; <code>{escape(command)}</code>" if command else ""
-    yield f'<p class="faint"><small>geofm {geofm.__version__}{typed}</small></p></body></html>'
+    yield page_foot("", command)
 
 
 def _about(finding: Finding) -> str:
@@ -142,5 +128,5 @@ def _pictures(
 
 
 def _picture(picture: Rgb, title: str) -> str:
-    source = f"data:image/png;base64,{b64encode(png_bytes(picture)).decode()}"
+    source = png_address(picture)
     return f'<img alt="{escape(title, quote=True)}" src="{source}">'

@@ -1,23 +1,19 @@
 """An evaluation as one HTML page that needs nothing else: tables, drawings and pictures inside."""
 
-import struct
-import zlib
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
-import geofm
-from geofm.assess.chips import NOTHING, RIGHT, WRONG, Chip, Rgb
+from geofm.assess.chips import NOTHING, RIGHT, WRONG, Chip
 from geofm.assess.compare import Comparison
 from geofm.assess.evaluate import Evaluation
+from geofm.assess.html import page_foot, page_head, png_address, write_html
 from geofm.assess.reliability import Reliability
 from geofm.assess.scores import ClassScore, Estimate
 from geofm.assess.slices import Slice
 from geofm.assess.table import estimate_text, signed
-from geofm.errors import OutputError
 
 _MOST_SLICES = 40
 _MOST_CLASSES = 30
@@ -69,25 +65,14 @@ def write_page(
     Raises:
         OutputError: it cannot be written.
     """
-    text = "\n".join(_page(evaluation, chips, comparison, command))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path} ({error.strerror}); choose another folder"
-        ) from error
-    return path
+    return write_html(path, _page(evaluation, chips, comparison, command))
 
 
 def _page(
     evaluation: Evaluation, chips: Sequence[Chip], comparison: Comparison | None, command: str
 ) -> Iterator[str]:
     scores = evaluation.scores
-    yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>{escape(evaluation.model)}: evaluation</title><style>{_STYLE}</style></head>"
-    yield "<body>"
+    yield page_head(f"{evaluation.model}: evaluation", _STYLE)
     yield f"<h1>{escape(evaluation.model)}</h1>"
     scenes = f"{evaluation.pairs} scene{'s' if evaluation.pairs > 1 else ''}"
     yield f'<p class="faint">on {scenes}, {scores.pixels:,} labelled pixels</p>'
@@ -109,9 +94,7 @@ def _page(
     yield from _confidence(evaluation)
     yield from _slice_table(evaluation.slices)
     yield from _pictures(evaluation, chips)
-    foot = f"geofm {geofm.__version__}; weights {evaluation.sha256[:12]}"
-    typed = f"; <code>{escape(command)}</code>" if command else ""
-    yield f'<p class="faint"><small>{foot}{typed}</small></p></body></html>'
+    yield page_foot(f"; weights {evaluation.sha256[:12]}", command)
 
 
 def _card(label: str, estimate: Estimate) -> str:
@@ -309,7 +292,7 @@ def _pictures(evaluation: Evaluation, chips: Sequence[Chip]) -> Iterator[str]:
             ("map", chip.map),
             ("difference", chip.differs),
         ):
-            source = f"data:image/png;base64,{b64encode(png_bytes(picture)).decode()}"
+            source = png_address(picture)
             yield (
                 f'<figure><img alt="{title} of {escape(chip.name)}" src="{source}">'
                 f"<figcaption><small>{title}</small></figcaption></figure>"
@@ -319,18 +302,3 @@ def _pictures(evaluation: Evaluation, chips: Sequence[Chip]) -> Iterator[str]:
 
 def _swatch(color: str) -> str:
     return f'<span class="swatch" style="background:{color}"></span>'
-
-
-def png_bytes(picture: Rgb) -> bytes:
-    """A picture (h, w, 3) uint8 as a PNG file (ISO 15948)."""
-    height, width, _ = picture.shape
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with its filter: none
-    rows[:, 1:] = picture.reshape(height, -1)
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        checked = kind + content
-        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geofm.assess.page import png_bytes
+from geofm.assess.html import png_bytes
 from geofm.cli.app import main
 from geofm.scenes.synthetic import make_labels
 

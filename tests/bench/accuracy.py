@@ -18,6 +18,7 @@ from geofm.assess.evaluate import evaluate_model
 from geofm.model.folder import TrainedModel, load_encoder_folder
 from geofm.scenes.catalog import Pair
 from geofm.scenes.window import Window
+from geofm.tiles.area import intersection
 from geofm.tiles.roles import split_pairs
 from geofm.train.config import FinetuneConfig
 from geofm.train.control import train_control
@@ -89,19 +90,18 @@ def set_apart(labelled: LabelledSet, seed: int) -> tuple[Labelled, Labelled]:
     def inside(role: object) -> Labelled:
         pairs, windows = [], []
         for at, found in role:  # type: ignore[attr-defined]
-            shared = [cut for w in found for own in part.windows[at] if (cut := common(w, own))]
+            shared = [
+                cut
+                for w in found
+                for own in part.windows[at]
+                if (cut := intersection(w, own)).height and cut.width
+            ]
             if shared:
                 pairs.append(part.pairs[at])
                 windows.append(tuple(shared))
         return pairs, windows
 
     return inside(roles.train), inside(roles.val)
-
-
-def common(a: Window, b: Window) -> Window | None:
-    row, col = max(a.row, b.row), max(a.col, b.col)
-    height, width = min(a.stop_row, b.stop_row) - row, min(a.stop_col, b.stop_col) - col
-    return Window(row, col, height, width) if min(height, width) > 0 else None
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
