@@ -126,14 +126,18 @@ def _confused(evaluation: Evaluation, style: Style) -> Iterator[str]:
 
 
 def _slices(evaluation: Evaluation, style: Style) -> Iterator[str]:
-    shown = evaluation.slices[:_MOST_SLICES]
+    """The parts of the data that score below the whole, the worst first."""
+    whole = evaluation.scores.mean_iou.value or 0.0
+    scores = ((each, each.mean_iou.value) for each in evaluation.slices)
+    below = [each for each, score in scores if score is not None and score < whole]
+    shown = below[:_MOST_SLICES]
     if not shown:
         return
     yield ""
     names = [f"{each.fact}: {each.value}" for each in shown]
     width = max(map(len, names))
     for at, (each, name) in enumerate(zip(shown, names, strict=True)):
-        label = style.faint(("" if at else "worst").ljust(_LABEL))
+        label = style.faint(("" if at else "worst at").ljust(_LABEL))
         pairs = f"{each.pairs} scene{'s' if each.pairs > 1 else ''}"
         yield f"{label}{name:<{width}}  {estimate_text(each.mean_iou):<22}  {pairs}"
     left = len(evaluation.slices) - len(shown)

@@ -1,9 +1,10 @@
 """``geofm check``: labelled scenes in, what is wrong with them out."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
-from geofm.cli.arguments import Result, quoted
+from geofm.cli.arguments import Result
 from geofm.cli.labelled import each_of, source_of, task_of
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import as_flags, typed, wrapped
@@ -51,14 +52,21 @@ def check(flags: Namespace, words: list[str], style: Style) -> Result:
     if flags.html:
         lines.append(f"pictures: {style.name(flags.html)}")
     if not report.problems:
-        lines.append(f"next: {_finetune(flags)}")
+        lines.append(f"next: {_finetune(words, task_of(flags).name)}")
     return Result("\n".join(lines), report.plain(), 1 if report.problems else 0)
 
 
-def _finetune(flags: Namespace) -> str:
-    """The command that trains on what was checked; how files are read is to be said again."""
-    task = task_of(flags).name
-    sources = ("task", "images", "labels", "catalog", "dataset", "root", "legend", "column")
-    said = [(name, value) for name in sources if (value := getattr(flags, name)) is not None]
-    words = [word for name, value in said for word in (f"--{name}", quoted(value))]
-    return " ".join(["geofm finetune", *words, "-o", f"{task}.geofm"])
+def _finetune(words: Sequence[str], task: str) -> str:
+    """The command that trains on what was checked: all that was typed, but for what check writes.
+
+    >>> _finetune(["check", "--images", "a b", "--html", "c.html", "--scale", "1e-4"], "flood")
+    "geofm finetune --images 'a b' --scale 1e-4 -o flood.geofm"
+    """
+    own = [at for at, word in enumerate(words) if word == "--html"]
+    left_out = {0, *own, *(at + 1 for at in own)}
+    kept = [
+        word
+        for at, word in enumerate(words)
+        if at not in left_out and word != "--json" and not word.startswith("--html=")
+    ]
+    return typed(["finetune", *kept, "-o", f"{task}.geofm"])

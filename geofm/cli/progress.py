@@ -1,5 +1,6 @@
 """One progress bar for people; a line at the start and one at the end where nobody watches."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ def progress_bar(title: str) -> Iterator[Progress]:
     Yields:
         A function of the share done, 0 to 1, and what is being done.
     """
+    if not _first_process():
+        yield lambda _share, _text: None
+        return
     if not sys.stderr.isatty():
         started = time.monotonic()
         print(f"{title} ...", file=sys.stderr, flush=True)
@@ -48,6 +52,15 @@ def progress_bar(title: str) -> Iterator[Progress]:
 
         yield show
         bar.update(task, completed=1.0, description=title)
+
+
+def _first_process() -> bool:
+    """Whether this one speaks, where several share a training.
+
+    torchrun, SLURM and Lightning each number processes by variables of their own.
+    """
+    names = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def _seconds(count: float) -> str:

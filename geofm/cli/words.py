@@ -38,8 +38,11 @@ def as_flags(sentence: str) -> str:
     'give --scale (and --offset), such as --scale 0.0001'
     >>> as_flags("allow it with --accept resolution=any")
     'allow it with --accept resolution=any'
+    >>> as_flags("give resume=True to go on, or restart=True")
+    'give --resume to go on, or --overwrite'
     """
     names = {"classes": "codes", "ground_size": "ground-size"}
+    sentence = sentence.replace("resume=True", "--resume").replace("restart=True", "--overwrite")
     return re.sub(
         r"(?<!--accept )"
         r"\b(scale|offset|level|nodata|bands|sensor|dates|resolution|ground_size|quality|column"

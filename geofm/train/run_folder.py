@@ -108,8 +108,8 @@ def check_unfinished(run: Run) -> None:
     """
     if run.checkpoint.is_file() and not (run.resume or run.restart):
         raise OutputError(
-            f"{run.folder} holds an unfinished training; give --resume to go on with it, or "
-            "--overwrite to throw it away (in Python, Run's resume and restart)"
+            f"{run.folder} holds an unfinished training; give resume=True to go on with it, or "
+            "restart=True to throw it away"
         )
 
 

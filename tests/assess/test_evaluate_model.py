@@ -107,6 +107,11 @@ def test_chips_without_a_crs_are_scored_and_grouped(model, make_pair):
     assert values == sorted(values), "worst first"
     total = sum(s.pixels for s in found.slices if s.fact == "region")
     assert total == found.scores.pixels
+    # What is no worse than the whole is not called worst.
+    whole = found.scores.mean_iou.value
+    for each in found.slices:
+        named = f"{each.fact}: {each.value}" in str(found)
+        assert named == (each.mean_iou.value is not None and each.mean_iou.value < whole)
 
 
 def test_given_groups_are_drawn_whole_where_they_are_enough(make_pair):

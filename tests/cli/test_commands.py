@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from geofm.cli.app import main
+from geofm.cli.progress import progress_bar
 from geofm.scenes.synthetic import make_labels
 
 
@@ -53,3 +54,15 @@ def test_finetune_refuses_in_a_sentence(tmp_path: Path, capsys, flags, said) -> 
     told = capsys.readouterr()
     assert said in told.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
+def test_of_several_processes_the_first_tells_how_far_it_is(name, capsys, monkeypatch) -> None:
+    monkeypatch.setenv(name, "1")
+    with progress_bar("pretraining") as progress:
+        progress(0.5, "loss 1")
+    assert not capsys.readouterr().err
+    monkeypatch.setenv(name, "0")
+    with progress_bar("pretraining"):
+        pass
+    assert "pretraining: done in" in capsys.readouterr().err
