@@ -1,4 +1,4 @@
-"""The help pages: what a command does, an example to copy, then flags by purpose."""
+"""The help pages: what a command does, flags by purpose, then examples to copy."""
 
 import sys
 import textwrap
@@ -32,16 +32,14 @@ def overview(commands: Iterable[Command]) -> str:
 
 
 def command_page(command: Command, groups: Sequence[tuple[str, Sequence[Action]]]) -> str:
-    """What `geofm COMMAND --help` prints."""
+    """What `geofm COMMAND --help` prints; a long page ends above the prompt with its examples."""
     style, width = style_of(sys.stdout), page_width()
-    lines = [
-        *textwrap.wrap(command.about, width),
-        "",
-        *(f"  {style.faint('$')} {style.name(example)}" for example in command.examples),
-    ]
+    lines = textwrap.wrap(command.about, width)
     for title, actions in groups:
         lines += ["", style.title(title)]
         lines += [line for action in actions for line in _flag_lines(action, style, width)]
+    lines += ["", style.title("Examples" if len(command.examples) > 1 else "Example")]
+    lines += [f"  {style.faint('$')} {style.name(example)}" for example in command.examples]
     return "\n".join(lines)
 
 

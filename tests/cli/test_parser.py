@@ -43,7 +43,8 @@ def test_every_page_fits_a_terminal_and_shows_every_flag(name: str, monkeypatch)
     assert isinstance(page, str)
     assert parse(["help", name]) == page
     assert max(len(line) for line in page.splitlines() if "$" not in line) <= 80
-    assert f"$ geofm {name}" in page
+    # The last thing on the page, and so the first above the prompt.
+    assert f"\n  $ geofm {name}" in page.rpartition("Example")[2]
     assert "--json" in page
     assert "\033" not in page  # no colour where no terminal is
 
