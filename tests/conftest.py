@@ -1,7 +1,7 @@
 """What several rooms' tests share: real data where it is, and small scenes with known truth."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,13 @@ settings.load_profile("geofm")
 REPOSITORY = Path(__file__).parent.parent
 
 MakeScene = Callable[..., Path]
+
+
+def pytest_runtest_setup() -> None:
+    """Each test begins with one thread: small models wait for others longer than they compute."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -46,12 +53,8 @@ def make_scene(tmp_path: Path) -> MakeScene:
 
 
 @pytest.fixture(scope="session")
-def flood_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A model folder of a few thousand seeded weights, on `make_scene`'s bands and level.
-
-    torch keeps to one thread from then on: models this small wait for threads longer
-    than they compute.
-    """
+def flood_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of a few thousand seeded weights, on `make_scene`'s bands and level."""
     import torch
 
     from geofm.contract import PixelContract
@@ -85,7 +88,4 @@ def flood_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     folder = tmp_path_factory.mktemp("models") / "flood.geofm"
     save_model(model, folder)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield folder
-    torch.set_num_threads(before)
+    return folder

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from geofm.assess import curve as curves
 from geofm.assess.control import compare_controls
@@ -30,14 +29,6 @@ BANDS = ("green", "nir08")
 TINY = EncoderShape(image_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
 QUICK = FinetuneConfig(steps=6, batch_size=4, scratch=TINY, channels=8, val_every=3)
 SMALL = ControlConfig(unet_encoder="resnet18", trees=10, pixels=2000)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

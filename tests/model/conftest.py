@@ -1,6 +1,5 @@
 """A small model that every folder test saves and damages."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,9 @@ from geofm.tasks import FLOOD
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    """The same weights every time, and one thread: small tensors gain nothing from more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded() -> None:
+    """The same weights every time."""
     torch.manual_seed(7)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

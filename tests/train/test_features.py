@@ -32,14 +32,6 @@ CONFIG = FinetuneConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)

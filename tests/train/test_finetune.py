@@ -35,14 +35,6 @@ CONTRACT = PixelContract(SHARED_BANDS, "surface", (0.15,) * 6, (0.05,) * 6, 10.0
 HEIGHT, WIDTH = 61, 83
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)

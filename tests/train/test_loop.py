@@ -24,14 +24,6 @@ from geofm.train.run_folder import Run, finish, read_rows
 CONFIG = TrainingConfig(steps=30, batch_size=8, learning_rate=0.1, clip=2.0, precision="fp32")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Pixels:
     """Samples of very uneven validity: an eighth of them nearly whole, others nearly empty."""
 
@@ -258,7 +250,7 @@ def test_a_signal_ends_the_step_and_the_run_goes_on_from_it(tmp_path, number):
     done = len(read_rows(run.folder / "metrics.csv"))
     assert 5 <= done <= 12
 
-    with pytest.raises(OutputError, match=r"unfinished training; give --resume"):
+    with pytest.raises(OutputError, match=r"unfinished training; give resume=True"):
         train(config, run=run)
     with pytest.raises(OutputError, match=r"begun with another config.learning_rate, config.seed"):
         train(replace(config, learning_rate=0.01, seed=4), run=replace(run, resume=True))

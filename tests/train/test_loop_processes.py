@@ -84,14 +84,6 @@ def started(out, *flags, before=()):
     )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def alone():
     """What one process comes to, never stopped."""

@@ -23,14 +23,6 @@ CONFIG = PretrainConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def weights(encoder):
     return {name: tensor.clone() for name, tensor in encoder.encoder.state_dict().items()}
 

@@ -30,14 +30,6 @@ HEIGHT, WIDTH = 61, 83
 TRAIN, TEST = (Window(0, 0, HEIGHT, 50),), Window(0, 56, HEIGHT, WIDTH - 56)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def pair(make_scene, tmp_path):
     scene = open_scene(make_scene("lake.tif", height=HEIGHT, width=WIDTH, seed=3))
