@@ -6,18 +6,19 @@ What cannot be opened is left out by name, as long as it is a small share.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from geofm.errors import GeofmError, LabelError, SceneError
 from geofm.pairing.tables import read_rows
 from geofm.scenes.arrayfiles import is_array_file
-from geofm.scenes.discover import is_product, product_of
+from geofm.scenes.discover import product_of
+from geofm.scenes.entries import Entry, open_entry
 from geofm.scenes.handles import is_remote, plain_name
-from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Scene
 from geofm.scenes.skipped import Skipped, check_skipped
+from geofm.scenes.stac import is_catalogue, list_items
 
 RASTERS = {".tif", ".tiff", ".vrt", ".jp2", ".nc", ".zarr"}
 CATALOGUES = {".csv", ".parquet", ".geoparquet", ".pq"}
@@ -40,27 +41,6 @@ class Opened:
     licences: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One scene to open.
-
-    Attributes:
-        paths: of its files or products, its dates.
-        said: what the catalogue says of it, as the arguments of `open_scene`.
-        place: entries of one place are dates of one scene; "" stands alone.
-        licence: of its pixels, or "".
-    """
-
-    paths: tuple[str, ...]
-    said: Mapping[str, Any] = field(default_factory=dict)
-    place: str = ""
-    licence: str = ""
-
-    @property
-    def name(self) -> str:
-        return plain_name(self.paths[0])
-
-
 def open_scenes(
     source: str | Path | Sequence[str | Path],
     *,
@@ -80,6 +60,7 @@ def open_scenes(
             a catalogue (``.csv``, ``.parquet``): a row a scene, its file in the column ``path``;
             columns such as ``bands``, ``dates``, ``level``, ``sensor``, ``scale``, ``quality``
             stand for the arguments of `open_scene` (several values with ``;`` between them),
+            ``id`` names the scene's map in a batch,
             ``place`` joins rows as dates of one scene, ``licence`` is kept;
             a scene, as `open_scene` takes it.
         series: scenes of one grid are dates of one scene.
@@ -119,15 +100,20 @@ def open_scenes(
     return Opened(tuple(scenes), tuple(skipped), tuple(licences))
 
 
-def find_entries(sources: Iterable[str | Path]) -> Iterator[Entry]:
-    """The scenes that folders, lists and catalogues name; nothing is opened.
+def find_entries(sources: Iterable[str | Path], *, items_apart: bool = False) -> Iterator[Entry]:
+    """The scenes that folders, lists and catalogues name; no pixel is read.
+
+    Args:
+        items_apart: each item of a STAC collection is a scene; else they are dates of one.
 
     Raises:
         SceneError: a list or a catalogue cannot be read.
     """
     for source in sources:
         path = Path(source)
-        if is_remote(str(source)):
+        if items_apart and is_catalogue(source):
+            yield from _of_items(str(source))
+        elif is_remote(str(source)):
             yield Entry((str(source),))
         elif path.suffix.lower() in LISTS and path.is_file():
             yield from _joined(_in_list(path))
@@ -153,6 +139,11 @@ def _in_folder(folder: Path) -> Iterator[Entry]:
             yield Entry((str(part),))
     for files in parts.values():
         yield Entry(tuple(files))
+
+
+def _of_items(source: str) -> Iterator[Entry]:
+    for item in list_items(source):
+        yield Entry((source,), given_id=str(item.get("id", "")), item=item)
 
 
 def _in_list(path: Path) -> Iterator[Entry]:
@@ -197,6 +188,7 @@ def _in_catalogue(path: Path) -> Iterator[Entry]:
             said,
             row.get("place", ""),
             row.get("licence", "") or row.get("license", ""),
+            row.get("id", "") or row.get("name", ""),
         )
 
 
@@ -241,35 +233,14 @@ def _joined(entries: Iterable[Entry]) -> Iterator[Entry]:
         if layers:
             said["quality"] = layers
         paths = tuple(path for row in rows for path in row.paths)
-        yield Entry(paths, said, rows[0].place, rows[0].licence)
+        yield replace(rows[0], paths=paths, said=said)
 
 
 def _try(entry: Entry, reading: Mapping[str, Any]) -> Scene | GeofmError:
     try:
-        return _open(entry, reading)
+        return open_entry(entry, reading)
     except GeofmError as error:
         return error
-
-
-def _open(entry: Entry, reading: Mapping[str, Any]) -> Scene:
-    said = {**reading, **entry.said}
-    source = entry.paths[0] if len(entry.paths) == 1 else list(entry.paths)
-    if "bands" in said and not is_product(entry.paths[0]):
-        return _with_bands(source, said)
-    return open_scene(source, **said)
-
-
-def _with_bands(source: Any, said: Mapping[str, Any]) -> Scene:
-    """A raster's bands by its own names where it has them, else in the order that is said."""
-    rest = {name: value for name, value in said.items() if name != "bands"}
-    try:
-        scene = open_scene(source, **rest)
-    except GeofmError:
-        return open_scene(source, **said)
-    wanted = [name for name in said["bands"] if name]
-    if all(name in scene.bands for name in wanted):
-        return scene.select(bands=wanted)
-    return open_scene(source, **said)
 
 
 def _as_series(

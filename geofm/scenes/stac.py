@@ -5,6 +5,7 @@ https://github.com/radiantearth/stac-spec, extensions eo, raster, projection.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,6 +31,9 @@ from geofm.scenes.quality import FMASK, QA_PIXEL, QA_RADSAT_4_7, QA_RADSAT_8_9, 
 
 MAX_ITEMS = 500
 """Items that one scene may stack; a catalogue of more is to be searched first."""
+
+_READERS = 8
+"""Threads that read linked items: waiting for a server takes no processor."""
 
 Item = Mapping[str, Any]
 Sign = Callable[[str], str]
@@ -72,6 +76,63 @@ def find_items(source: Any, sign: Sign | None = None) -> list[Product] | None:
     return [read_item(item, base, sign) for item, base in items]
 
 
+def list_items(source: str) -> list[Item]:
+    """Each item of a collection, by itself; items and catalogues that it links to are read.
+
+    Args:
+        source: a path or address of an item, item collection, collection or catalogue.
+
+    Returns:
+        Items whose assets have absolute addresses; any number.
+
+    Raises:
+        SceneError: a file cannot be read or is no STAC, or it is a search server's.
+    """
+    seen: set[str] = set()
+    return [_with_addresses(*one) for one in _walk(source, seen)]
+
+
+def _walk(source: str, seen: set[str]) -> Iterator[tuple[Item, str]]:
+    """Items with where their addresses start, from a catalogue and the catalogues below it."""
+    if source in seen:
+        return
+    seen.add(source)
+    found = read_json(source)
+    if found.get("type") not in {"Collection", "Catalog"}:
+        yield from _items(found, source)
+        return
+    _check_static(found)
+    items = _linked(found, source, "item")
+    with ThreadPoolExecutor(_READERS) as readers:
+        yield from zip(readers.map(read_json, items), items, strict=True)
+    for child in _linked(found, source, "child"):
+        yield from _walk(child, seen)
+
+
+def _linked(found: Item, base: str, rel: str) -> list[str]:
+    links = found.get("links", [])
+    return [_resolved(link["href"], base) for link in links if link.get("rel") == rel]
+
+
+def _check_static(found: Item) -> None:
+    """Refuse a collection of a search server, whose items are no files."""
+    rels = {link.get("rel") for link in found.get("links", [])}
+    if "items" in rels and not rels & {"item", "child"}:
+        raise SceneError(
+            f"{found.get('id')} is a collection of a search server; needed items of one "
+            "place; search it first (pystac-client: bbox, datetime)"
+        )
+
+
+def _with_addresses(item: Item, base: str) -> Item:
+    """The item, wherever it is taken."""
+    assets = {
+        key: {**asset, "href": _resolved(asset["href"], base)} if "href" in asset else asset
+        for key, asset in dict(item.get("assets") or {}).items()
+    }
+    return {**item, "assets": assets}
+
+
 def is_catalogue(source: Any) -> bool:
     """Whether a path, address or object is of a STAC catalogue, by its name or kind."""
     if isinstance(source, Mapping):
@@ -109,14 +170,8 @@ def _items(found: Item, base: str) -> Iterator[tuple[Item, str]]:
                 own = [link["href"] for link in item.get("links", []) if link.get("rel") == "self"]
                 yield item, own[0] if own else base
         case "Collection" | "Catalog":
-            links = [link for link in found.get("links", []) if link.get("rel") == "item"]
-            if not links and any(link.get("rel") == "items" for link in found.get("links", [])):
-                raise SceneError(
-                    f"{found.get('id')} is a collection of a search server; needed items of one "
-                    "place; search it first (pystac-client: bbox, datetime)"
-                )
-            for link in links[: MAX_ITEMS + 1]:
-                address = _resolved(link["href"], base)
+            _check_static(found)
+            for address in _linked(found, base, "item")[: MAX_ITEMS + 1]:
                 yield read_json(address), address
         case other:
             raise SceneError(
