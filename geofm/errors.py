@@ -58,5 +58,13 @@ class OutputError(GeofmError):
     """An output exists already, or cannot be written."""
 
 
+class BusyError(OutputError):
+    """Another run holds the output."""
+
+
+class DiskFullError(OutputError):
+    """The disk or the quota has no room for an output."""
+
+
 class Stopped(GeofmError):
     """The run was told to stop; what it has finished is kept and can be resumed."""

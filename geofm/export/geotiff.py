@@ -18,7 +18,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 
-from geofm.errors import OutputError
+from geofm.errors import DiskFullError, OutputError
 from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass
 
 BLOCK_SIZE = 512
@@ -85,12 +85,16 @@ def write_cog(raw: Path, layer: RawLayer, geobox: GeoBox, out: Path) -> None:
 
 
 def _check_space(raw: Path, out: Path) -> None:
-    """Refuse a disk that could run full: GDAL says so on stderr, and not always to us."""
+    """Refuse a disk that could run full: GDAL says so on stderr, and not always to us.
+
+    Raises:
+        DiskFullError: there is too little room.
+    """
     # The file with its overviews, once more the overviews while it is built, and headers.
     needed = raw.stat().st_size * 5 // 3 + 2**20
     free = shutil.disk_usage(out.parent).free
     if free < needed:
-        raise OutputError(
+        raise DiskFullError(
             f"cannot write {out.name} ({free / 2**20:.0f} MiB are free, up to "
             f"{needed / 2**20:.0f} MiB are needed); free some space, then go on with --resume"
         )

@@ -120,7 +120,7 @@ def map_to_file(
             resume=options.resume,
             restart=options.overwrite and not options.resume,
         ) as scratch,
-        _stop_on_sigterm() as stopped,
+        stop_on_sigterm() as stopped,
     ):
         resumed = len(scratch.done)
         run(job, scratch, progress=progress, stopped=stopped)
@@ -213,8 +213,8 @@ def _file_state(path: str) -> list[int] | None:
 
 
 @contextmanager
-def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Note SIGTERM instead of dying of it, so that the block in work can be finished."""
+def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+    """Note SIGTERM instead of dying of it, so that the work in hand can be finished."""
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield came.is_set

@@ -91,14 +91,10 @@ def map_layers(job: MapJob) -> list[RawLayer]:
     return layers
 
 
-def publish(
-    job: MapJob, scratch: Scratch, out: Path, *, seams: SeamSums, command: str
-) -> dict[str, Path]:
-    """Build the files in the scratch folder, then move each into place, the map last."""
-    scene, layers = job.scene, map_layers(job)
-    places = output_files(out)
-    files = {layer.name: places[layer.name] for layer in layers}
-    receipt = {
+def what_is_mapped(job: MapJob) -> dict[str, object]:
+    """The part of a receipt that is known before the first pixel: model, scene and recipe."""
+    scene = job.scene
+    return {
         "model": {
             "name": job.model.name,
             "sha256": job.model.sha256,
@@ -114,6 +110,18 @@ def publish(
         },
         "recipe": job.recipe.plain(),
         "recipe_sha256": job.recipe.digest,
+    }
+
+
+def publish(
+    job: MapJob, scratch: Scratch, out: Path, *, seams: SeamSums, command: str
+) -> dict[str, Path]:
+    """Build the files in the scratch folder, then move each into place, the map last."""
+    scene, layers = job.scene, map_layers(job)
+    places = output_files(out)
+    files = {layer.name: places[layer.name] for layer in layers}
+    receipt = {
+        **what_is_mapped(job),
         "seam_score": None if seams.score is None else round(seams.score, 4),
         "command": command,
     }

@@ -24,7 +24,7 @@ from typing import IO, TypedDict
 
 import numpy as np
 
-from geofm.errors import OutputError
+from geofm.errors import BusyError, DiskFullError, OutputError
 from geofm.predict.plan import Block
 from geofm.predict.stitch import MapPiece, SeamSums
 from geofm.scenes.window import Window
@@ -161,7 +161,8 @@ def disk_errors(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (DiskFullError if full else OutputError)(
             f"cannot write {out} ({reason}); free some space or choose another folder, "
             "then go on with --resume"
         ) from error
@@ -174,7 +175,7 @@ def _lock(folder: Path, out: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise OutputError(
+            raise BusyError(
                 f"another run is writing {out}; wait for it, or choose another output"
             ) from error
         yield
