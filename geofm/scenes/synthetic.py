@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from geofm.scenes.header import LEVEL_TAG
 from geofm.scenes.stack import DATES_TAG
 from geofm.tasks import IGNORE, SHARED_BANDS
 
+_CRS = "EPSG:32633"
 _STRIP = 512
 _WAVES = 6
 
@@ -69,7 +71,7 @@ def make_scene(
         path, height=height, width=width, count=len(bands) * dates, dtype=dtype, nodata=nodata,
         crs=crs, transform=transform, block=block, compress=compress, interleave=interleave,
     ) as file:  # fmt: skip
-        _describe(file, bands, dates, scale=scale, offset=offset, level=level)
+        _describe(file, bands, _days(dates), scale=scale, offset=offset, level=level)
         for row in range(0, height, _STRIP):
             rows = np.arange(row, min(row + _STRIP, height))
             reflectance = _reflectance(rows, np.arange(width), bands, dates, seed)
@@ -95,6 +97,46 @@ def make_labels(path: str | Path, scene_path: str | Path, *, seed: int = 0) -> P
     ) as file:  # fmt: skip
         file.write(codes, 1)
     return path
+
+
+def write_reflectance(
+    path: str | Path,
+    reflectance: npt.NDArray[np.float32],
+    bands: Sequence[str],
+    days: Sequence[date],
+    *,
+    resolution: float,
+    valid: npt.NDArray[np.bool_] | None = None,
+) -> None:
+    """Write made surface reflectance as a GeoTIFF of scaled numbers, in EPSG:32633.
+
+    Args:
+        reflectance: (T, C, H, W).
+        days: of each date.
+        resolution: side of a pixel, metres.
+        valid: (T, H, W); what is not is stored as 0, no data. None for all.
+    """
+    dates, count, height, width = reflectance.shape
+    numbers = _stored(reflectance, "uint16", scale=1e-4, offset=0.0, nodata=0)
+    if valid is not None:
+        numbers[np.broadcast_to(~valid[:, None], numbers.shape)] = 0
+    with _new_tiff(
+        Path(path), height=height, width=width, count=dates * count, dtype="uint16", nodata=0,
+        crs=_CRS, transform=_grid(resolution), block=256, compress="deflate",
+    ) as file:  # fmt: skip
+        said = [day.isoformat() for day in days]
+        _describe(file, bands, said, scale=1e-4, offset=0.0, level="surface")
+        file.write(numbers.reshape(dates * count, height, width))
+
+
+def write_codes(path: str | Path, codes: npt.NDArray[np.uint8], *, resolution: float) -> None:
+    """Write made labels (H, W) on the grid of `write_reflectance`; 255 is unlabelled."""
+    height, width = codes.shape
+    with _new_tiff(
+        Path(path), height=height, width=width, count=1, dtype="uint8", nodata=IGNORE,
+        crs=_CRS, transform=_grid(resolution), block=256, compress="deflate",
+    ) as file:  # fmt: skip
+        file.write(codes, 1)
 
 
 def make_big_scene(
@@ -129,7 +171,7 @@ def make_big_scene(
         transform=None, block=block, compress=compress, interleave="pixel",
         SPARSE_OK=True, BIGTIFF="NO",
     ) as file:  # fmt: skip
-        _describe(file, bands, dates, scale=scale, offset=0, level="surface")
+        _describe(file, bands, _days(dates), scale=scale, offset=0, level="surface")
         file.write(
             numbers[:, :height, :width],
             window=RasterWindow(0, 0, min(block, width), min(block, height)),
@@ -169,7 +211,7 @@ def _new_tiff(
     """A tiled GeoTIFF to write into; without a CRS and a transform, without a georeference."""
     expect_no_georeference()
     if crs:
-        transform = transform or Affine(10, 0, 500_000, 0, -10, 5_900_000)
+        transform = transform or _grid(10)
     grid = {"crs": crs, "transform": transform} if transform else {}
     with rasterio.open(
         path, "w", driver="GTiff", tiled=True, blockxsize=block, blockysize=block,
@@ -178,17 +220,27 @@ def _new_tiff(
         yield file
 
 
+def _grid(resolution: float) -> Affine:
+    return Affine(resolution, 0, 500_000, 0, -resolution, 5_900_000)
+
+
 def _days(dates: int) -> list[str]:
     """The first of each month from 2020 on."""
     return [f"{2020 + month // 12}-{month % 12 + 1:02d}-01" for month in range(dates)]
 
 
 def _describe(
-    file: Any, bands: Sequence[str], dates: int, *, scale: float, offset: float, level: Level
+    file: Any,
+    bands: Sequence[str],
+    days: Sequence[str],
+    *,
+    scale: float,
+    offset: float,
+    level: Level,
 ) -> None:
     """Band names, units and level as geofm reads them back."""
-    count, days = len(bands) * dates, _days(dates)
-    file.descriptions = tuple(bands) * dates
+    count = len(bands) * len(days)
+    file.descriptions = tuple(bands) * len(days)
     file.scales, file.offsets = (scale,) * count, (offset,) * count
     # GDAL keeps no tag for scale 1; this one says it in words.
     units = {"scale_factor": "1"} if (scale, offset) == (1, 0) else {}
