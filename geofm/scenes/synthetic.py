@@ -105,7 +105,7 @@ def write_reflectance(
     bands: Sequence[str],
     days: Sequence[date],
     *,
-    resolution: float,
+    transform: Affine,
     valid: npt.NDArray[np.bool_] | None = None,
 ) -> None:
     """Write made surface reflectance as a GeoTIFF of scaled numbers, in EPSG:32633.
@@ -113,7 +113,7 @@ def write_reflectance(
     Args:
         reflectance: (T, C, H, W).
         days: of each date.
-        resolution: side of a pixel, metres.
+        transform: of the grid.
         valid: (T, H, W); what is not is stored as 0, no data. None for all.
     """
     dates, count, height, width = reflectance.shape
@@ -122,19 +122,19 @@ def write_reflectance(
         numbers[np.broadcast_to(~valid[:, None], numbers.shape)] = 0
     with _new_tiff(
         Path(path), height=height, width=width, count=dates * count, dtype="uint16", nodata=0,
-        crs=_CRS, transform=_grid(resolution), block=256, compress="deflate",
+        crs=_CRS, transform=transform, block=256, compress="deflate",
     ) as file:  # fmt: skip
         said = [day.isoformat() for day in days]
         _describe(file, bands, said, scale=1e-4, offset=0.0, level="surface")
         file.write(numbers.reshape(dates * count, height, width))
 
 
-def write_codes(path: str | Path, codes: npt.NDArray[np.uint8], *, resolution: float) -> None:
-    """Write made labels (H, W) on the grid of `write_reflectance`; 255 is unlabelled."""
+def write_codes(path: str | Path, codes: npt.NDArray[np.uint8], *, transform: Affine) -> None:
+    """Write made labels (H, W) beside a scene of `write_reflectance`; 255 is unlabelled."""
     height, width = codes.shape
     with _new_tiff(
         Path(path), height=height, width=width, count=1, dtype="uint8", nodata=IGNORE,
-        crs=_CRS, transform=_grid(resolution), block=256, compress="deflate",
+        crs=_CRS, transform=transform, block=256, compress="deflate",
     ) as file:  # fmt: skip
         file.write(codes, 1)
 
@@ -211,17 +211,13 @@ def _new_tiff(
     """A tiled GeoTIFF to write into; without a CRS and a transform, without a georeference."""
     expect_no_georeference()
     if crs:
-        transform = transform or _grid(10)
+        transform = transform or Affine(10, 0, 500_000, 0, -10, 5_900_000)
     grid = {"crs": crs, "transform": transform} if transform else {}
     with rasterio.open(
         path, "w", driver="GTiff", tiled=True, blockxsize=block, blockysize=block,
         **grid, **profile,
     ) as file:  # fmt: skip
         yield file
-
-
-def _grid(resolution: float) -> Affine:
-    return Affine(resolution, 0, 500_000, 0, -resolution, 5_900_000)
 
 
 def _days(dates: int) -> list[str]:
