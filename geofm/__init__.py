@@ -124,8 +124,10 @@ def __getattr__(name: str) -> Any:
     # torch, xarray and GDAL take seconds to import: they load with the first use.
     if name in __all__:
         return getattr(import_module("geofm.api"), name)
+    if name == "plot":  # a room of its own, light until it draws
+        return import_module("geofm.plot")
     raise AttributeError(f"module 'geofm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "plot"])

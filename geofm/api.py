@@ -26,6 +26,7 @@ from geofm.assess.probe import ProbeCurve, probe_by_area
 from geofm.contract import PixelContract
 from geofm.datasets.open import open_dataset
 from geofm.errors import ModelError, SceneError
+from geofm.export.flags import class_flags
 from geofm.info.models import model_rows
 from geofm.info.page import Page
 from geofm.model.finetuned import ImportOptions, import_finetuned, is_finetuned
@@ -50,7 +51,7 @@ from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Pixels, Scene
 from geofm.scenes.window import Window
 from geofm.show import model_html, scene_html
-from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass, find_task
+from geofm.tasks import NODATA, MapClass, find_task
 from geofm.tiles.leakage import Leakage, find_roles
 from geofm.tiles.roles import Roles, whole
 from geofm.train.config import ControlConfig, EncoderShape, FinetuneConfig, PretrainConfig
@@ -412,7 +413,7 @@ def pretrain(
 
 def _look(folder: Path, *seen: Any) -> None:
     """A picture of how pretraining is getting on."""
-    from geofm.plot.reconstructions import save_look  # matplotlib takes a second to import
+    from geofm.plot.rebuilt import save_look  # matplotlib takes a second to import
 
     save_look(folder, *seen)
 
@@ -885,15 +886,7 @@ def _dataset(model: Model, scene: Scene, arrays: MapArrays) -> "xr.Dataset":
     import xarray as xr
 
     dims = scene.geobox.dimensions
-    codes = {code: kind.name for code, kind in enumerate(model.classes)} | CODE_NAMES
-    colors = {code: kind.color for code, kind in enumerate(model.classes)} | CODE_COLORS
-    flags = {
-        "long_name": model.task,
-        "flag_values": np.array(list(codes), np.uint8),
-        "flag_meanings": " ".join(name.replace(" ", "_") for name in codes.values()),
-        "flag_colors": " ".join(colors[code] for code in codes),
-        "nodata": NODATA,
-    }
+    flags = class_flags(model.task, model.classes)
     found: dict[str, Any] = {
         "classes": (dims, arrays.classes, flags),
         "confidence": (dims, _amount(arrays.confidence, 1), {"units": "percent"}),

@@ -19,7 +19,7 @@ import torch
 from geofm.assess.evaluate import Score, score_map
 from geofm.errors import SceneError
 from geofm.model.folder import TrainedModel, save_encoder, save_model
-from geofm.plot.scene import save_scene_beside_map
+from geofm.plot.pictures import save_scene_beside_map
 from geofm.predict.engine import MapOptions
 from geofm.predict.mapping import map_to_file
 from geofm.scenes.catalog import Pair

@@ -1,15 +1,15 @@
 """Scenes and models as a notebook shows them: a small card in HTML, no scripts."""
 
-import base64
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from io import BytesIO
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from geofm.assess.html import png_address
 from geofm.errors import GeofmError
 from geofm.info.models import model_rows, provenance_rows
 from geofm.info.page import Row
@@ -17,8 +17,11 @@ from geofm.model.folder import TrainedModel
 from geofm.scenes.arrays import ArraySource
 from geofm.scenes.ground import crop
 from geofm.scenes.handles import is_remote
+from geofm.scenes.picture import scene_images, thin_places
 from geofm.scenes.reader import Scene, Source, StoredPixels
 from geofm.scenes.window import Window
+
+Rgb = npt.NDArray[np.uint8]
 
 SIDE = 240  # of a thumbnail, pixels
 # A scene of more pixels shows its middle: a card is drawn each time a cell ends.
@@ -80,29 +83,24 @@ def _card(kind: str, name: str, rows: Iterable[Row], picture: str) -> str:
 def _thumbnail(scene: Scene) -> str:
     if not _quick(scene):
         return ""
-    from matplotlib.image import imsave  # takes a second to import
-
-    from geofm.plot.scene import scene_image
-
     height, width = scene.shape
     words = []
     if height * width > MAX_PIXELS:
         scene, words = _middle(scene), ["the middle"]
-    longer = max(scene.shape)
-    shape = tuple(max(1, round(side * min(SIDE / longer, 1))) for side in scene.shape)
+    last = scene.select(dates=[len(scene.dates) - 1])
     try:
-        image, colours = scene_image(scene, shape)
+        images, colours = scene_images(last, *thin_places(scene.shape, SIDE))
     except GeofmError:  # reading says why; a card does not fail
         return ""
-    stored = BytesIO()
-    imsave(stored, image, format="png")
-    code = base64.b64encode(stored.getvalue()).decode()
+    return _figure(np.rint(255 * images[0]).astype(np.uint8), ", ".join([colours, *words]))
+
+
+def _figure(image: Rgb, caption: str) -> str:
     # A scene of few pixels is enlarged, so that there is something to see.
-    shown = "width" if shape[1] >= shape[0] else "height"
-    caption = ", ".join([colours, *words])
+    shown = "width" if image.shape[1] >= image.shape[0] else "height"
     return (
         f'<figure style="margin:0;flex:none;width:{SIDE}px">'
-        f'<img alt="{escape(caption)}" src="data:image/png;base64,{code}" '
+        f'<img alt="{escape(caption)}" src="{png_address(image)}" '
         f'style="{shown}:{SIDE}px;display:block;image-rendering:pixelated">'
         f'<figcaption style="opacity:.6;font-size:12px">{escape(caption)}</figcaption></figure>'
     )

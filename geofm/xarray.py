@@ -15,13 +15,14 @@ import xarray as xr
 from geofm.api import Model, open_scene
 from geofm.bands import Level, Sensor
 from geofm.errors import SceneError
+from geofm.export.flags import flagged_classes
 from geofm.export.vector import Codes, find_polygons, polygon_frame
 from geofm.predict.engine import Progress
 from geofm.predict.infer import Precision
 from geofm.scenes.arraygrid import array_grid
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
-from geofm.tasks import NODATA, UNSURE, MapClass
+from geofm.tasks import NODATA, MapClass
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -141,20 +142,18 @@ class GeofmAccessor:
         return pd.concat(frames, ignore_index=True)
 
     def _map(self) -> tuple[Codes, Codes, list[MapClass]]:
-        flags: Mapping[str, str] = {}
+        classes = None
         if isinstance(self.array, xr.Dataset) and {"classes", "confidence"} <= set(self.array):
-            flags = self.array["classes"].attrs
-        if not {"flag_values", "flag_meanings", "flag_colors"} <= set(flags):
+            classes = flagged_classes(self.array["classes"].attrs)
+        if classes is None:
             raise SceneError(
                 "this array is no map; needed what Model.map gives, with classes and confidence; "
                 "map it first (da.geofm.map(model))"
             )
         assert isinstance(self.array, xr.Dataset)
-        words = zip(flags["flag_meanings"].split(), flags["flag_colors"].split(), strict=True)
-        kinds = [MapClass(name.replace("_", " "), color) for name, color in words]
-        classes = np.asarray(self.array["classes"].values, np.uint8)
+        codes = np.asarray(self.array["classes"].values, np.uint8)
         percent = np.nan_to_num(self.array["confidence"].values, nan=NODATA)
-        return classes, percent.astype(np.uint8), kinds[:UNSURE]
+        return codes, percent.astype(np.uint8), list(classes.values())
 
 
 # xarray's decorators carry no types.

@@ -30,7 +30,7 @@ HEAVY = {
 @pytest.mark.parametrize(
     "code",
     [
-        "import geofm; geofm.__version__; dir(geofm)",
+        "import geofm; geofm.__version__; dir(geofm); dir(geofm.plot)",
         "from geofm.cli.app import main; main(['--help'])",
         "from geofm.cli.app import main; main(['map', '--help'])",
         "from geofm.cli.app import main; main(['map', '--no-such-flag'])",
@@ -54,5 +54,6 @@ def test_public_names_are_there() -> None:
 
     assert {name for name in geofm.__all__ if getattr(geofm, name) is None} == set()
     assert set(geofm.__all__) - {"GeofmError", "__version__"} == set(api.__all__)
+    assert {name for name in geofm.plot.__all__ if not callable(getattr(geofm.plot, name))} == set()
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         geofm.nonsense  # noqa: B018

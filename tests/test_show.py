@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 import geofm
 import geofm.show
-from geofm.plot.scene import scene_image
+from geofm.scenes.picture import scene_images, thin_places
 
 
 def picture(html: str):
@@ -44,8 +44,8 @@ def test_a_scene(make_scene) -> None:
         assert text in html
     image = picture(html)
     assert image.shape[:2] == (144, 240)
-    wanted, _ = scene_image(scene, (144, 240))
-    np.testing.assert_allclose(image[..., :3], wanted, atol=1 / 200)
+    wanted, _ = scene_images(scene, *thin_places(scene.shape, 240))
+    np.testing.assert_allclose(image[..., :3], wanted[0], atol=1 / 200)
     assert len(html) < 200_000
 
 
@@ -61,8 +61,8 @@ def test_a_large_scene_shows_its_middle(make_scene, monkeypatch) -> None:
     html = scene._repr_html_()
     assert "true colour, the middle" in html
     array = scene.to_xarray()[..., 30:70, 40:80].compute()
-    wanted, _ = scene_image(geofm.open_scene(array), (40, 40))
-    np.testing.assert_allclose(picture(html)[..., :3], wanted, atol=1 / 200)
+    wanted, _ = scene_images(geofm.open_scene(array), *thin_places((40, 40), 40))
+    np.testing.assert_allclose(picture(html)[..., :3], wanted[0], atol=1 / 200)
 
 
 def test_what_takes_long_has_no_thumbnail(make_scene) -> None:

@@ -15,6 +15,7 @@ from geofm.predict.engine import MapJob, MapOptions, Progress
 from geofm.predict.plan import Block
 from geofm.predict.stitch import MapPiece, SeamSums
 from geofm.scenes.catalog import Pair
+from geofm.scenes.picture import scene_images
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
 from geofm.tasks import CODE_COLORS, IGNORE, NODATA, UNSURE, MapClass
@@ -24,8 +25,6 @@ SIDE = 224
 """Pixels of a picture's longer side; a larger part is thinned."""
 A_KIND = 3
 RIGHT, WRONG, NOTHING = "#d4dcd4", "#c6352b", "#ffffff"
-# The first that the scene has: as eyes see it, then what shows water and vegetation.
-_COMPOSITES = (("red", "green", "blue"), ("swir16", "nir08", "red"), ("nir08", "red", "green"))
 
 Rgb = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.uint8]
@@ -178,18 +177,10 @@ def _chip(
 
 def draw_image(scene: Scene, window: Window, step: int) -> Rgb:
     """The last date, each band stretched from its 2nd to its 98th percentile."""
-    bands = next((some for some in _COMPOSITES if set(some) <= set(scene.bands)), None)
-    bands = bands or (scene.bands[0],) * 3
-    wanted = list(dict.fromkeys(bands))
-    pixels = scene.select(bands=wanted, dates=[len(scene.dates) - 1]).read(window)
-    values, valid = pixels.values[0, :, ::step, ::step], pixels.valid[0, ::step, ::step]
-    image = np.full((*valid.shape, 3), 255, np.uint8)
-    if valid.any():
-        for channel, band in enumerate(bands):
-            band_values = values[wanted.index(band)]
-            low, high = np.percentile(band_values[valid], (2, 98))
-            stretched = np.clip((band_values - low) / max(high - low, 1e-6), 0, 1)
-            image[..., channel][valid] = np.rint(255 * stretched[valid])
+    rows = np.arange(window.row, window.stop_row, step)[:, None]
+    cols = np.arange(window.col, window.stop_col, step)[None, :]
+    images, _ = scene_images(scene.select(dates=[len(scene.dates) - 1]), rows, cols)
+    image: Rgb = np.rint(255 * images[0]).astype(np.uint8)
     return image
 
 

@@ -20,6 +20,7 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from geofm.errors import GridError, LabelError, SceneError
+from geofm.export.flags import flagged_classes
 from geofm.scenes.areas import pixel_areas
 from geofm.scenes.facts import read_facts, read_window
 from geofm.scenes.window import Window
@@ -220,24 +221,23 @@ def _footprint_beside(path: Path, tags: Mapping[str, str]) -> BaseGeometry | Non
         return None
 
 
+_NO_MAP = (
+    "{} is no map; needed the path of one, or the dataset that Model.map gives, with its attributes"
+)
+
+
 def _from_dataset(source: Any) -> ClassMap:
     import odc.geo.xr  # noqa: F401  lends arrays their grid
 
     try:
         codes = source["classes"]
-        geobox, values = codes.odc.geobox, codes.attrs["flag_values"]
-        names = codes.attrs["flag_meanings"].split()
+        geobox, classes = codes.odc.geobox, flagged_classes(codes.attrs)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise SceneError(
-            f"{type(source).__name__} is no map; needed the path of one, or the dataset that "
-            "Model.map gives, with its attributes"
-        ) from error
+        raise SceneError(_NO_MAP.format(type(source).__name__)) from error
+    if classes is None:
+        raise SceneError(_NO_MAP.format(type(source).__name__))
     if geobox is None:
         raise GridError("the map has no grid in its coordinates; give it as Model.map made it")
     pixels = np.asarray(codes.values, np.uint8)
-    classes = {
-        int(code): name.replace("_", " ")
-        for code, name in zip(values, names, strict=True)
-        if code < UNSURE
-    }
-    return ClassMap("the map", geobox, classes, lambda window: pixels[window.slices])
+    names = {code: kind.name for code, kind in classes.items()}
+    return ClassMap("the map", geobox, names, lambda window: pixels[window.slices])

@@ -121,13 +121,7 @@ def _encoder(flags: Namespace, *, dates: int) -> "PretrainedEncoder | None":
 
 
 def _draw(curve: "LabelCurve", title: str, path: Path) -> None:
-    from geofm.assess.curve_rows import METHOD_NAMES
-    from geofm.plot.charts import Point
-    from geofm.plot.charts import label_curve as chart
+    from geofm import plot
     from geofm.plot.ink import save_figure
 
-    curves: dict[str, list[Point]] = {}
-    for point in curve.points:
-        name = METHOD_NAMES[point.method]
-        curves.setdefault(name, []).append(Point(point.labels, point.mean_iou, point.interval))
-    save_figure(chart(curves, title=title), path)
+    save_figure(plot.curve(curve, title=title), path)

@@ -1,42 +1,153 @@
-"""Charts: losses, reliability, areas, scores by number of labels, confusion."""
+"""Charts of what geofm measures: training, scores by labels, reliability, confusion, areas.
+
+Each function returns a figure; with ``ax`` it draws into these axes instead, and returns
+their figure.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from geofm.plot.ink import COLORS, FAINT, INK, MARKERS, PALE, new_figure, plain_axes, plain_legend
+from geofm.assess.area import AreaEstimate
+from geofm.assess.curve_rows import METHOD_NAMES, CurvePoint, LabelCurve, points_of
+from geofm.assess.curve_rows import read_rows as read_curve
+from geofm.assess.evaluate import Evaluation
+from geofm.assess.reliability import Bin
+from geofm.errors import SceneError
+from geofm.plot.ink import (
+    COLORS,
+    FAINT,
+    INK,
+    MARKERS,
+    PALE,
+    WIDTH,
+    canvas,
+    figure_of,
+    new_figure,
+    plain_axes,
+    plain_legend,
+)
+from geofm.train.run_folder import Run, read_rows
 
-Interval = tuple[float, float]
+METRICS = "metrics.csv"
+_ESTIMATED = "estimated, with 95 % interval"
+_COUNTED: dict[str, Any] = {
+    "marker": "D",
+    "linestyle": "",
+    "markersize": 4.5,
+    "markerfacecolor": "white",
+    "markeredgecolor": COLORS[1],
+    "markeredgewidth": 1.5,
+}
 
 
-class Point(NamedTuple):
-    """A score with so many labels; no interval where nothing is known of the spread."""
+def curve(
+    source: str | Path | Run | LabelCurve, *, title: str = "", ax: Axes | None = None
+) -> Figure:
+    """How a training went, or what labels brought.
 
-    labels: float
-    score: float
-    interval: Interval | None = None
+    Args:
+        source: a run folder (``NAME.run``) or its ``metrics.csv``: the loss by step, and the
+            validation score; or what `geofm.label_curve` returned, or its CSV file: mean IoU by
+            number of labels, with 95 % intervals over seeds.
+        title: over the chart.
+        ax: to draw into.
+
+    Raises:
+        SceneError: there is no such file.
+        OutputError: the CSV file is neither.
+    """
+    if isinstance(source, LabelCurve):
+        return label_curve(source.points, unit=source.unit, title=title, ax=ax)
+    path = source.folder if isinstance(source, Run) else Path(source)
+    path = path / METRICS if path.is_dir() else path
+    if not path.is_file():
+        raise SceneError(
+            f"there is no {path}; give a run folder that holds {METRICS}, or the CSV file of a "
+            "label curve"
+        )
+    if path.name != METRICS:
+        return label_curve(points_of(read_curve(path)), title=title, ax=ax)
+    rows = read_rows(path)
+    return loss_curve(
+        [row.step for row in rows],
+        [row.loss for row in rows],
+        scores={row.step: row.score for row in rows if row.score is not None},
+        title=title,
+        ax=ax,
+    )
 
 
-class Bar(NamedTuple):
-    """An amount with its interval."""
+def reliability(score: Evaluation, *, title: str = "", ax: Axes | None = None) -> Figure:
+    """How often a map is right where it is so sure: on the diagonal, it is as sure as right.
 
-    name: str
-    amount: float
-    interval: Interval | None = None
-    color: str = COLORS[0]
+    Args:
+        score: what `geofm.evaluate` returned; bars are two standard errors.
+        title: before the expected calibration error.
+        ax: to draw into.
+    """
+    found = score.reliability
+    return reliability_diagram(found.bins, error=found.ece, title=title, ax=ax)
 
 
-class Confidence(NamedTuple):
-    """Pixels of like confidence: their mean, the share that is right, its error, their share."""
+def confusion(score: Evaluation, *, title: str = "", ax: Axes | None = None) -> Figure:
+    """Which class was mapped as which: a row a label, shares of its pixels.
 
-    confidence: float
-    accuracy: float
-    error: float | None
-    share: float
+    Args:
+        score: what `geofm.evaluate` returned.
+        title: over the table.
+        ax: to draw into.
+    """
+    names = [kind.name for kind in score.classes]
+    return confusion_table(score.confusion, names, title=title, ax=ax)
+
+
+def area(
+    estimate: AreaEstimate, *, title: str = "", unit: str = "ha", ax: Axes | None = None
+) -> Figure:
+    """The area of each class with its 95 % interval, beside what the map shows of it.
+
+    Args:
+        estimate: what `geofm.estimate_area` returned.
+        title: over the chart.
+        unit: ``"ha"`` or ``"km2"``.
+        ax: to draw into.
+    """
+    share = {"ha": 1.0, "km2": 0.01}[unit]
+    kinds = estimate.classes
+    axes = canvas(ax, WIDTH * 0.85, 0.62 * len(kinds) + 1.2)
+    plain_axes(axes, title=title, x={"ha": "hectares", "km2": "km²"}[unit])
+    axes.grid(visible=False, axis="y")
+    places = np.arange(len(kinds))[::-1]
+    most = max(max(kind.area.interval[1], kind.mapped) for kind in kinds) * share
+    for place, kind in zip(places, kinds, strict=True):
+        low, high = (end * share for end in kind.area.interval)
+        value, mapped = kind.area.value * share, kind.mapped * share
+        axes.plot([low, high], [place, place], color=COLORS[0], linewidth=2)
+        axes.plot([low, high], [place, place], "|", color=COLORS[0], markersize=9)
+        axes.plot(value, place, "o", color=COLORS[0], markersize=5)
+        axes.plot(mapped, place - 0.24, **_COUNTED)
+        text = f"{_amount(value)}  ({_amount(low)} to {_amount(high)})"
+        at = max(high, mapped) + most * 0.025
+        axes.text(at, place, text, va="center", fontsize=8, color=INK)
+    axes.plot([], [], "o-", color=COLORS[0], linewidth=2, markersize=5, label=_ESTIMATED)
+    axes.plot([], [], label="pixels of the map, counted", **_COUNTED)
+    axes.set_yticks(places, [kind.name for kind in kinds], fontsize=9, color=INK)
+    axes.set_ylim(-0.6, len(kinds) - 0.4)
+    axes.set_xlim(0, most * 1.4)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, frameon=False, fontsize=8,
+        labelcolor=INK, borderaxespad=0.2,
+    )  # fmt: skip
+    axes.set_title(title, loc="left", fontsize=10, color=INK, pad=20)
+    return figure_of(axes)
 
 
 def loss_curve(
@@ -46,6 +157,8 @@ def loss_curve(
     scores: Mapping[float, float] | None = None,
     what: str = "loss",
     score: str = "validation score",
+    title: str = "",
+    ax: Axes | None = None,
 ) -> Figure:
     """The loss of each step, faint, and its running mean; beside it the validation score.
 
@@ -54,8 +167,7 @@ def loss_curve(
         scores: on validation data, by step.
         what, score: names of the axes.
     """
-    figure = new_figure(7, 3.6)
-    axes = plain_axes(figure.subplots(), x="step", y=what)
+    axes = plain_axes(canvas(ax, WIDTH * 0.85, 3.6), title=title, x="step", y=what)
     values = np.asarray(losses, np.float64)
     width = max(len(values) // 50, 1)
     axes.plot(steps, values, color=COLORS[0], alpha=0.25, linewidth=0.8)
@@ -73,11 +185,15 @@ def loss_curve(
         other.tick_params(labelsize=8, color=PALE, labelcolor=COLORS[5])
         for side in other.spines.values():
             side.set_visible(False)
-    return figure
+    return figure_of(axes)
 
 
 def reliability_diagram(
-    bins: Sequence[Confidence], *, error: float | None = None, title: str = ""
+    bins: Sequence[Bin],
+    *,
+    error: float | None = None,
+    title: str = "",
+    ax: Axes | None = None,
 ) -> Figure:
     """How often a map is right where it is so sure: on the diagonal, it is as sure as right.
 
@@ -85,8 +201,12 @@ def reliability_diagram(
         bins: from the least confident on; errors are standard errors, and bars show two.
         error: expected calibration error, to be named.
     """
-    figure = new_figure(4.6, 4.8)
-    above, below = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
+    # Below, over the same confidence, how many pixels that is.
+    if ax is None:
+        above, below = new_figure(5.0, 4.8).subplots(2, 1, height_ratios=(4, 1), sharex=True)
+    else:
+        above, below = ax, ax.inset_axes((0, -0.32, 1, 0.2), sharex=ax)
+        above.tick_params(labelbottom=False)
     named = f"expected calibration error {error:.3f}" if error is not None else ""
     plain_axes(above, title="  ·  ".join(filter(None, (title, named))), y="share that is right")
     plain_axes(below, x="confidence", y="pixels")
@@ -106,30 +226,7 @@ def reliability_diagram(
     below.yaxis.set_major_formatter(PercentFormatter(1.0))
     below.set_ylim(bottom=0)
     plain_legend(above, loc="upper left")
-    return figure
-
-
-def area_bars(bars: Sequence[Bar], *, unit: str = "ha", title: str = "") -> Figure:
-    """An area a class with its 95 % interval; named with its number, which bars hide."""
-    figure = new_figure(7, 0.55 + 0.42 * len(bars) + 0.5)
-    axes = plain_axes(figure.subplots(), title=title, x=unit)
-    axes.grid(visible=False, axis="y")
-    places = np.arange(len(bars))[::-1]
-    most = max([b.interval[1] if b.interval else b.amount for b in bars] or [1.0])
-    for place, bar in zip(places, bars, strict=True):
-        axes.barh(place, bar.amount, height=0.62, color=bar.color, edgecolor="#99999966")
-        end = bar.amount
-        text = _amount(bar.amount)
-        if bar.interval:
-            low, high = bar.interval
-            axes.plot([low, high], [place, place], color=INK, linewidth=1.4)
-            axes.plot([low, high], [place, place], "|", color=INK, markersize=8)
-            end, text = max(high, end), f"{text}  ({_amount(low)} to {_amount(high)})"
-        axes.text(end + most * 0.015, place, text, va="center", fontsize=8, color=INK)
-    axes.set_yticks(places, [b.name for b in bars], fontsize=9, color=INK)
-    axes.set_xlim(0, most * 1.4)
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    return figure
+    return figure_of(above)
 
 
 def _amount(value: float) -> str:
@@ -138,35 +235,48 @@ def _amount(value: float) -> str:
 
 
 def label_curve(
-    curves: Mapping[str, Sequence[Point]], *, y: str = "mean IoU", title: str = ""
+    points: Sequence[CurvePoint],
+    *,
+    unit: str = "labels",
+    title: str = "",
+    ax: Axes | None = None,
 ) -> Figure:
-    """Scores by number of labels, with their intervals; each curve with its own mark.
+    """Scores by number of labels, with their intervals; each method with its own mark.
 
     Args:
-        curves: by name, each with ascending numbers of labels.
+        points: of each method by ascending numbers of labels.
+        unit: what is counted.
     """
-    figure = new_figure(7, 4)
-    axes = plain_axes(figure.subplots(), title=title, x="labelled scenes", y=y)
+    axes = plain_axes(canvas(ax, WIDTH * 0.85, 4), title=title, x=unit, y="mean IoU")
     axes.set_xscale("log")
-    counts = sorted({point.labels for points in curves.values() for point in points})
-    for at, (name, points) in enumerate(curves.items()):
+    counts = sorted({point.labels for point in points})
+    methods = list(dict.fromkeys(point.method for point in points))
+    curves = {
+        METHOD_NAMES.get(method, method): [p for p in points if p.method == method]
+        for method in methods
+    }
+    for at, (name, these) in enumerate(curves.items()):
         color, marker = COLORS[at % len(COLORS)], MARKERS[at % len(MARKERS)]
         # Side by side, or intervals of one number of labels would hide each other.
-        x = [p.labels * 1.03 ** (at - (len(curves) - 1) / 2) for p in points]
+        x = [p.labels * 1.03 ** (at - (len(curves) - 1) / 2) for p in these]
         axes.plot(
-            x, [p.score for p in points], color=color, marker=marker, markersize=5, label=name
+            x, [p.mean_iou for p in these], color=color, marker=marker, markersize=5, label=name
         )
-        for place, point in zip(x, points, strict=True):
+        for place, point in zip(x, these, strict=True):
             if point.interval:
                 axes.plot([place, place], point.interval, color=color, linewidth=1.2, alpha=0.8)
     axes.set_xticks(counts, [f"{count:g}" for count in counts])
     axes.minorticks_off()
     plain_legend(axes)
-    return figure
+    return figure_of(axes)
 
 
 def confusion_table(
-    confusion: npt.NDArray[np.int64], names: Sequence[str], *, title: str = ""
+    confusion: npt.NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    title: str = "",
+    ax: Axes | None = None,
 ) -> Figure:
     """Which class was mapped as which: a row a label, shares of its pixels.
 
@@ -176,8 +286,7 @@ def confusion_table(
     """
     count = len(names)
     side = 0.62 * count + 1.6
-    figure = new_figure(max(side + 0.6, 3.6), max(side, 3.0))
-    axes = figure.subplots()
+    axes = canvas(ax, max(side + 0.6, 3.6), max(side, 3.0))
     rows = confusion.sum(axis=1, keepdims=True)
     share = np.divide(confusion, rows, out=np.zeros(confusion.shape), where=rows > 0)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -199,4 +308,4 @@ def confusion_table(
     axes.tick_params(length=0)
     for side_line in axes.spines.values():
         side_line.set_visible(False)
-    return figure
+    return figure_of(axes)

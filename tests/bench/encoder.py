@@ -1,6 +1,6 @@
 """Pretrain a small encoder on real scenes: encoder.py [OUT.geofm].
 
-Reads ../shared/data; takes half an hour on one core. Scenes of open licences only, and their
+Reads ../shared/data; takes an hour on one core. Scenes of open licences only, and their
 training halves only (`sets.unlabelled`). At the end the autoencoder is scored on the other
 halves, and a picture of what it rebuilds there is saved beside the folder.
 """
@@ -17,7 +17,7 @@ from geofm.contract import PixelContract
 from geofm.model.folder import save_encoder
 from geofm.model.mae import MaskedAutoencoder
 from geofm.plot.ink import save_figure
-from geofm.plot.reconstructions import rebuild_samples, reconstructions
+from geofm.plot.rebuilt import draw_rebuilt, rebuild_samples
 from geofm.scenes.match import masked_as
 from geofm.tiles.area import areas_of
 from geofm.tiles.dataset import TileDataset, valid_spots
@@ -27,12 +27,17 @@ from geofm.train.pretrain import pretrain_encoder
 
 OUT = Path("runs") / "geofm-small.geofm"
 CONFIG = PretrainConfig(
-    encoder=EncoderShape(image_size=64, patch_size=8, embed_dim=192, depth=6, num_heads=6),
-    steps=3000,
+    encoder=EncoderShape(image_size=64, patch_size=8, embed_dim=128, depth=4, num_heads=4),
+    steps=5000,
     batch_size=64,
     learning_rate=1.5e-3,
     warmup=0.05,
     dates=1,
+    decoder_dim=128,
+    decoder_depth=3,
+    decoder_heads=4,
+    light=0.2,
+    ema=0.999,
     any_resolution=True,  # 6 to 30 m: the encoder is to help at any of them
 )
 LICENCES = (
@@ -53,7 +58,7 @@ def main(path: Path) -> None:
     def look(_: int, mae: MaskedAutoencoder, __: TileDataset, contract: PixelContract) -> None:
         unseen, places = unseen_samples(contract)
         for name in sorted(set(places)):
-            figure = reconstructions(rebuild_samples(mae, unseen[name], contract), contract)
+            figure = draw_rebuilt(rebuild_samples(mae, unseen[name], contract), contract)
             save_figure(figure, path.with_name(f"{path.stem}_{name}.png"))
             scores[name] = rebuild_score(mae, unseen[name], contract, groups=places[name])
             print(f"\n{name}\n{scores[name]}", flush=True)

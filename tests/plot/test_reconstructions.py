@@ -7,10 +7,12 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from geofm import plot
 from geofm.assess.rebuild import Rebuilt
 from geofm.contract import PixelContract
+from geofm.errors import SceneError
 from geofm.plot.ink import save_figure
-from geofm.plot.reconstructions import GAP, reconstructions
+from geofm.plot.rebuilt import GAP, draw_rebuilt
 from geofm.scenes.open import open_scene
 from geofm.tasks import SHARED_BANDS
 
@@ -37,7 +39,7 @@ def shown(figure):
 
 
 def test_visible_pixels_stay_and_errors_are_reflectance() -> None:
-    rows = shown(reconstructions(made(), contract()))
+    rows = shown(draw_rebuilt(made(), contract()))
     assert len(rows) == 2
     for scene, seen, rebuilt, error in rows:
         assert scene.shape == (16, 16, 3)
@@ -49,7 +51,7 @@ def test_visible_pixels_stay_and_errors_are_reflectance() -> None:
         assert (error[:4, :4] == 1).all()
         # Half a deviation of 0.1 is off by 0.05 everywhere.
         assert np.ptp(error[:, 8:], axis=(0, 1)).max() < 0.02  # neighbours on the scale
-    figure = reconstructions(made(), contract())
+    figure = draw_rebuilt(made(), contract())
     assert "0.0500 on average" in [axes.get_xlabel() for axes in figure.axes]
     assert "mean absolute error, reflectance" in [axes.get_ylabel() for axes in figure.axes]
 
@@ -57,12 +59,12 @@ def test_visible_pixels_stay_and_errors_are_reflectance() -> None:
 def test_a_perfect_autoencoder_shows_the_scene() -> None:
     perfect = made()
     perfect = perfect._replace(prediction=perfect.image)
-    for scene, _, rebuilt, _ in shown(reconstructions(perfect, contract())):
+    for scene, _, rebuilt, _ in shown(draw_rebuilt(perfect, contract())):
         np.testing.assert_array_equal(scene, rebuilt)
 
 
 def test_dates_stand_side_by_side() -> None:
-    for row in shown(reconstructions(made(dates=3), contract(3))):
+    for row in shown(draw_rebuilt(made(dates=3), contract(3))):
         for image in row:
             assert image.shape == (16, 3 * 16 + 2 * GAP, 3)
 
@@ -71,10 +73,11 @@ def test_dates_stand_side_by_side() -> None:
 def test_nothing_valid_or_nothing_hidden(what, tmp_path) -> None:
     empty = made()
     empty = empty._replace(**{what: torch.zeros_like(empty.valid)})
-    path = save_figure(reconstructions(empty, contract(), names=["a", "b"]), tmp_path / "x.png")
+    path = save_figure(draw_rebuilt(empty, contract(), names=["a", "b"]), tmp_path / "x.png")
     assert imread(path).shape[1] == 1500
 
 
+@pytest.mark.slow
 def test_a_run_has_pictures(make_scene, tmp_path) -> None:
     import geofm
     from geofm.train.run_folder import Run
@@ -91,3 +94,8 @@ def test_a_run_has_pictures(make_scene, tmp_path) -> None:
     geofm.pretrain([open_scene(make_scene())], config, run=run)
     pictures = sorted(path.name for path in (Path(run.folder) / "pictures").iterdir())
     assert pictures[-1] == "step_000004.png"
+    (shown,) = plot.reconstructions(run.folder).axes
+    drawn = imread(Path(run.folder) / "pictures" / "step_000004.png")
+    np.testing.assert_array_equal(shown.images[0].get_array(), drawn)
+    with pytest.raises(SceneError, match=r"needed one of step 3"):
+        plot.reconstructions(run, step=3)

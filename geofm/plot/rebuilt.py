@@ -7,22 +7,24 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.patches import Patch
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from geofm.assess.rebuild import Rebuilt, rebuild
 from geofm.contract import PixelContract
+from geofm.errors import SceneError
 from geofm.model.mae import MaskedAutoencoder
-from geofm.plot.ink import FAINT, INK, PALE, new_figure, save_figure
-from geofm.plot.scene import composite
+from geofm.plot.ink import FAINT, INK, PALE, WIDTH, new_figure, picture_axes, save_figure
+from geofm.scenes.picture import colours, composite, stretch
 from geofm.tiles.dataset import Sample, TileDataset
 from geofm.train.inputs import normalise_batch
 from geofm.train.pretrain import hiding_noise
+from geofm.train.run_folder import Run
 
 HIDDEN, SEEN, UNMEASURED = "#8a8a8a", "#f0f0f0", "#ffffff"
 COLUMNS = ("scene", "what it saw", "rebuilt", "error")
@@ -33,7 +35,34 @@ Bools = npt.NDArray[np.bool_]
 _Number = TypeVar("_Number", np.bool_, np.float32)
 
 
-def reconstructions(
+def reconstructions(run: str | Path | Run, *, step: int | None = None) -> Figure:
+    """What a pretraining rebuilt, as it drew it into its run folder.
+
+    Args:
+        run: the folder, such as ``encoder.run``.
+        step: of the training; None for the last that was drawn.
+
+    Raises:
+        SceneError: there is no such picture.
+    """
+    folder = (run.folder if isinstance(run, Run) else Path(run)) / "pictures"
+    drawn = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.png")}
+    if not drawn or step not in (None, *drawn):
+        steps = ", ".join(str(found) for found in sorted(drawn)) or "none"
+        asked = "a picture" if step is None else f"one of step {step}"
+        raise SceneError(
+            f"{folder} has pictures of the steps {steps}; needed {asked}; give a run folder that "
+            "geofm pretrain wrote, such as encoder.run"
+        )
+    image = imread(drawn[max(drawn) if step is None else step])
+    figure = new_figure(WIDTH, WIDTH * image.shape[0] / image.shape[1])
+    figure.set_layout_engine("none")
+    figure.add_axes((0, 0, 1, 1)).imshow(image)
+    figure.axes[0].set_axis_off()
+    return figure
+
+
+def draw_rebuilt(
     rebuilt: Rebuilt, contract: PixelContract, *, names: Sequence[str] = (), title: str = ""
 ) -> Figure:
     """A row an image: the scene, what was visible of it, the scene rebuilt, and the error.
@@ -48,7 +77,7 @@ def reconstructions(
         names: of the images.
         title: of the figure, such as the step of a training.
     """
-    bands, colours = composite(contract.bands)
+    bands, named = composite(contract.bands)
     shown = [contract.bands.index(band) for band in bands]
     mean = np.asarray(contract.mean, np.float32)[:, None, None]
     std = np.asarray(contract.std, np.float32)[:, None, None]
@@ -66,17 +95,18 @@ def reconstructions(
     figure = new_figure(10, count * (tall + 0.25) + 0.75)
     rows = figure.subplots(count, len(COLUMNS), squeeze=False)
     for at, row in enumerate(rows):
-        low, span = _stretch(truth[at][:, shown], valid[at])
-        clear = _side_by_side(_colours(truth[at][:, shown], low, span), valid[at])
+        span = stretch(truth[at][:, shown], valid[at])
+        clear = _side_by_side(colours(truth[at][:, shown], span), valid[at])
         full = np.where(scored[at][:, None], found[at], truth[at])
         seen = clear.copy()
         seen[_row(hidden[at] & valid[at])] = to_rgb(HIDDEN)
-        filled = _side_by_side(_colours(full[:, shown], low, span), valid[at])
+        filled = _side_by_side(colours(full[:, shown], span), valid[at])
         wrong = ScalarMappable(scale, "cividis").to_rgba(_row(error[at]))[..., :3]
         wrong[~_row(scored[at], fill=False)] = to_rgb(SEEN)
         wrong[~_row(valid[at], fill=True)] = to_rgb(UNMEASURED)
         for axes, image in zip(row, (clear, seen, filled, wrong), strict=True):
-            _panel(axes, image)
+            axes.imshow(image, interpolation="nearest")
+            picture_axes(axes)
         if names:
             row[0].set_ylabel(names[at], fontsize=8, color=FAINT)
         off = (
@@ -91,7 +121,7 @@ def reconstructions(
     bar.set_label("mean absolute error, reflectance", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=8, labelcolor=FAINT, color=PALE)
     bar.outline.set_visible(False)
-    figure.suptitle("  ·  ".join(filter(None, (title, colours))), x=0.01, ha="left", fontsize=10)
+    figure.suptitle("  ·  ".join(filter(None, (title, named))), x=0.01, ha="left", fontsize=10)
     figure.legend(
         handles=[
             Patch(facecolor=HIDDEN, label="hidden from the encoder"),
@@ -130,29 +160,12 @@ def save_look(
     """
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    figure = reconstructions(
-        rebuild_samples(mae, dataset, contract), contract, title=f"step {step:,}"
-    )
+    figure = draw_rebuilt(rebuild_samples(mae, dataset, contract), contract, title=f"step {step:,}")
     return save_figure(figure, pictures / f"step_{step:06d}.png")
 
 
 def _moved(part: Tensor, device: object) -> Tensor:
     return part.to(device)  # type: ignore[call-overload, no-any-return]
-
-
-def _stretch(values: Image, valid: Bools) -> tuple[Image, Image]:
-    """Low end and span of each band (3, 1, 1), from the 2nd to the 98th percentile."""
-    if not valid.any():
-        return np.zeros((3, 1, 1), np.float32), np.ones((3, 1, 1), np.float32)
-    pixels = values.transpose(1, 0, 2, 3)[:, valid]
-    low, high = np.percentile(pixels, (2, 98), axis=1)[..., None, None].astype(np.float32)
-    return low, np.maximum(high - low, 1e-6)
-
-
-def _colours(values: Image, low: Image, span: Image) -> Image:
-    """(T, 3, H, W) reflectance to (T, H, W, 3), 0 to 1."""
-    stretched: Image = np.clip((values - low) / span, 0, 1).transpose(0, 2, 3, 1)
-    return stretched
 
 
 def _side_by_side(images: Image, valid: Bools) -> Image:
@@ -168,11 +181,3 @@ def _row(images: npt.NDArray[_Number], fill: float = 0) -> npt.NDArray[_Number]:
     for image in images[1:]:
         parts += [gap, image]
     return np.concatenate(parts, axis=1)
-
-
-def _panel(axes: Axes, image: Image) -> None:
-    axes.imshow(image, interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for side in axes.spines.values():
-        side.set_color(PALE)
