@@ -131,12 +131,12 @@ def _describe(raw: Path, layer: RawLayer, geobox: GeoBox) -> ET.Element:
     height, width = geobox.shape
     root = ET.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
     if geobox.crs is not None:
-        _add(root, "SRS", geobox.crs.to_wkt())
+        add_element(root, "SRS", geobox.crs.to_wkt())
     # repr keeps every bit of the numbers.
-    _add(root, "GeoTransform", ", ".join(repr(float(v)) for v in geobox.transform.to_gdal()))
+    add_element(root, "GeoTransform", ", ".join(repr(float(v)) for v in geobox.transform.to_gdal()))
     metadata = ET.SubElement(root, "Metadata")
     for key, value in layer.tags.items():
-        _add(metadata, "MDI", value, key=key)
+        add_element(metadata, "MDI", value, key=key)
     for index, band in enumerate(layer.bands):
         element = ET.SubElement(
             root,
@@ -145,33 +145,35 @@ def _describe(raw: Path, layer: RawLayer, geobox: GeoBox) -> ET.Element:
             band=str(index + 1),
             subClass="VRTRawRasterBand",
         )
-        _add(element, "Description", band)
-        _add(element, "NoDataValue", str(NODATA))
+        add_element(element, "Description", band)
+        add_element(element, "NoDataValue", str(NODATA))
         if layer.scale != 1:
-            _add(element, "Scale", repr(layer.scale))
-            _add(element, "Offset", "0")
+            add_element(element, "Scale", repr(layer.scale))
+            add_element(element, "Offset", "0")
         if layer.unit:
-            _add(element, "UnitType", layer.unit)
+            add_element(element, "UnitType", layer.unit)
         if layer.classes:
-            _add_classes(element, layer.classes)
-        _add(element, "SourceFilename", raw.name, relativetoVRT="1")
-        _add(element, "ImageOffset", str(index * height * width))
-        _add(element, "PixelOffset", "1")
-        _add(element, "LineOffset", str(width))
+            add_classes(element, layer.classes)
+        add_element(element, "SourceFilename", raw.name, relativetoVRT="1")
+        add_element(element, "ImageOffset", str(index * height * width))
+        add_element(element, "PixelOffset", "1")
+        add_element(element, "LineOffset", str(width))
     return root
 
 
-def _add_classes(band: ET.Element, classes: Sequence[MapClass]) -> None:
+def add_classes(band: ET.Element, classes: Sequence[MapClass]) -> None:
+    """Give a VRT's band the colours and names of a map's classes and codes."""
     names = {code: c.name for code, c in enumerate(classes)} | CODE_NAMES
     colors = {code: c.color for code, c in enumerate(classes)} | CODE_COLORS
-    _add(band, "ColorInterp", ColorInterp.palette.name.capitalize())
+    add_element(band, "ColorInterp", ColorInterp.palette.name.capitalize())
     table, categories = ET.SubElement(band, "ColorTable"), ET.SubElement(band, "CategoryNames")
     for code in range(NODATA + 1):
         red, green, blue = bytes.fromhex(colors.get(code, "#000000")[1:])
         alpha = "0" if code == NODATA else "255"
         ET.SubElement(table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=alpha)
-        _add(categories, "Category", names.get(code, ""))
+        add_element(categories, "Category", names.get(code, ""))
 
 
-def _add(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
+def add_element(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
+    """Append an element that holds a text."""
     ET.SubElement(parent, tag, attributes).text = text

@@ -1,0 +1,207 @@
+"""A batch from end to end: a folder held, workers started, scenes mapped, an index written."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geofm.errors import ConfigError, OutputError
+from geofm.export.collection import FolderIndex, read_items, write_index
+from geofm.model.folder import TrainedModel, save_model
+from geofm.predict.batch import (
+    BatchTally,
+    check_other_models,
+    hold_folder,
+    name_maps,
+    run_batch,
+)
+from geofm.predict.engine import MapOptions, Progress
+from geofm.predict.ledger import RunLine, now
+from geofm.predict.scratch import disk_errors
+from geofm.predict.task import STATE, Job, SceneTask
+from geofm.predict.workers import Workers, local_workers
+from geofm.scenes.entries import Entry
+from geofm.scenes.handles import is_remote
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """How a batch runs; nothing of it but ``threads`` changes a byte of a map.
+
+    Attributes:
+        workers: processes; of a Dask cluster that stands already, it says how many it has.
+        threads: of torch in each worker on a CPU, part of the recipe.
+        scheduler: of Dask, such as ``"tcp://host:8786"``; ``"local"`` starts one here with
+            ``workers`` processes; None maps with plain processes of this machine.
+        tries: of a scene that fails, in all.
+    """
+
+    workers: int = 1
+    threads: int = 1
+    scheduler: str | None = None
+    tries: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads", "tries"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; needed 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What a batch did.
+
+    Attributes:
+        folder: of the maps.
+        tally: scenes mapped, kept and set aside, with the time and the ground they took.
+        index: the STAC collection and the VRTs over all maps of the folder by this model;
+            None where there is no map yet.
+        options: how it ran.
+        gpus: of this machine, one worker each; 0 on a CPU.
+    """
+
+    folder: Path
+    tally: BatchTally
+    index: FolderIndex | None
+    options: BatchOptions
+    gpus: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every scene has its map."""
+        return not (self.tally.failed or self.tally.waiting or self.tally.ended_early)
+
+
+def map_many(
+    model: TrainedModel,
+    entries: Sequence[Entry],
+    folder: Path,
+    *,
+    model_folder: Path | None,
+    maps: MapOptions,
+    options: BatchOptions,
+    reading: Mapping[str, Any],
+    command: str = "",
+    progress: Progress | None = None,
+) -> BatchReport:
+    """Map scenes into a folder; see `geofm.api.map_batch`.
+
+    Args:
+        model_folder: that the workers load; None saves the model beside the maps meanwhile.
+        reading: arguments of `open_scene` for all scenes.
+    """
+    folder = folder.absolute()
+    entries = [entry for entry in map(_absolute, entries) if not _lies_in(entry, folder)]
+    names = name_maps(entries)
+    with hold_folder(folder) as mark:
+        kept = model_folder.absolute() if model_folder else folder / STATE / "model.geofm"
+        if model_folder is None:
+            model = save_model(model, kept, overwrite=True)
+        job = Job(
+            model=kept,
+            model_sha256=model.sha256 or "",
+            folder=folder,
+            mark=mark,
+            options=replace(maps, resume=True),
+            threads=options.threads,
+            reading=reading,
+            command=command,
+        )
+        tasks = [SceneTask(job, name, entry) for name, entry in zip(names, entries, strict=True)]
+        check_other_models(tasks)
+        gpus = _gpus(maps.device)
+        run = RunLine(
+            began=now(),
+            command=command,
+            model=model.name,
+            model_sha256=job.model_sha256,
+            workers=_told(options, len(gpus)),
+        )
+        with _workers(options, gpus, folder / STATE) as workers:
+            tally = run_batch(tasks, workers, run=run, tries=options.tries, progress=progress)
+        if progress:
+            progress(1.0, "listing the maps")
+        tally, index = _indexed(tally, folder, model)
+        _clear(folder / STATE)
+    return BatchReport(folder, tally, index, options, len(gpus))
+
+
+def _absolute(entry: Entry) -> Entry:
+    """The entry with paths that hold in every working folder."""
+    said = dict(entry.said)
+    if "quality" in said:
+        said["quality"] = [_path(one) for one in said["quality"]]
+    return replace(entry, paths=tuple(map(_path, entry.paths)), said=said)
+
+
+def _path(path: str) -> str:
+    return path if is_remote(path) else str(Path(path).absolute())
+
+
+def _lies_in(entry: Entry, folder: Path) -> bool:
+    """Whether a scene is in the folder of the maps: it is one, then."""
+    return entry.item is None and Path(entry.paths[0]).is_relative_to(folder)
+
+
+def _gpus(device: str | None) -> list[str]:
+    """The GPUs to use, as CUDA names them to processes; none on a CPU."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return []
+    said = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return said.split(",") if said else [str(n) for n in range(torch.cuda.device_count())]
+
+
+@contextmanager
+def _workers(options: BatchOptions, gpus: Sequence[str], state: Path) -> Iterator[Workers]:
+    if options.scheduler is None:
+        with local_workers(
+            options.workers, threads=options.threads, gpus=gpus, logs=state
+        ) as workers:
+            yield workers
+        return
+    from geofm.predict.cluster import cluster_workers  # Dask is an extra
+
+    with cluster_workers(options.scheduler, count=options.workers) as workers:
+        yield workers
+
+
+def _told(options: BatchOptions, gpus: int) -> str:
+    where = f"Dask at {options.scheduler}" if options.scheduler else "processes"
+    on = f"{gpus} GPUs" if gpus else f"{options.threads} threads each"
+    return f"{options.workers} {where}, {on}"
+
+
+def _indexed(
+    tally: BatchTally, folder: Path, model: TrainedModel
+) -> tuple[BatchTally, FolderIndex | None]:
+    """Write the index of what stands in the folder; a full disk costs the index alone."""
+    items = list(read_items(folder, sha256=model.sha256 or ""))
+    if not items:
+        return tally, None
+    licences = model.provenance.get("licences") or ()
+    try:
+        with disk_errors(folder):
+            index = write_index(
+                folder,
+                items,
+                classes=model.classes,
+                description=f"Maps of {model.task} by {model.name}, with geofm",
+                licences=licences,
+            )
+    except OutputError as error:
+        return replace(tally, ended_early=tally.ended_early or str(error)), None
+    return tally, index
+
+
+def _clear(state: Path) -> None:
+    """Leave nothing but the lock, which another run may be about to take."""
+    for path in state.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
