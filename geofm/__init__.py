@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from geofm.api import (
         AreaDesign,
         AreaEstimate,
+        BatchReport,
         Comparison,
         ControlConfig,
         CurveConfig,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         label_curve,
         load_encoder,
         load_model,
+        map_batch,
         map_scene,
         open_catalog,
         open_dataset,
@@ -68,6 +70,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AreaDesign",
     "AreaEstimate",
+    "BatchReport",
     "Comparison",
     "ControlConfig",
     "CurveConfig",
@@ -104,6 +107,7 @@ __all__ = [
     "label_curve",
     "load_encoder",
     "load_model",
+    "map_batch",
     "map_scene",
     "open_catalog",
     "open_dataset",

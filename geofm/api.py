@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +41,12 @@ from geofm.model.folder import (
 from geofm.model.prithvi import Adaptation, load_prithvi
 from geofm.model.timm_vit import load_timm
 from geofm.pairing.open import open_catalog, open_pairs
-from geofm.pairing.scenes import Opened, open_scenes
+from geofm.pairing.scenes import Opened, find_entries, open_scenes
 from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.infer import Precision
+from geofm.predict.many import BatchOptions, BatchReport, map_many
 from geofm.predict.mapping import MapArrays, MapReport, map_in_memory, map_to_file
+from geofm.predict.workers import worker_count
 from geofm.scenes.catalog import Pair
 from geofm.scenes.labels import Labels, open_labels
 from geofm.scenes.open import open_scene
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AreaDesign",
     "AreaEstimate",
+    "BatchReport",
     "Comparison",
     "ControlConfig",
     "CurveConfig",
@@ -99,6 +102,7 @@ __all__ = [
     "label_curve",
     "load_encoder",
     "load_model",
+    "map_batch",
     "map_scene",
     "open_catalog",
     "open_dataset",
@@ -355,6 +359,101 @@ def map_scene(
     )
     return map_to_file(
         model.trained, scene, output, options=options, command=command, progress=progress
+    )
+
+
+def map_batch(
+    model: Model | str | Path,
+    manifest: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    scheduler: str | None = None,
+    tries: int = 3,
+    probabilities: bool = False,
+    accept: Mapping[str, str] | None = None,
+    memory: int = 2 * 2**30,
+    precision: Precision = "auto",
+    device: str | None = None,
+    overwrite: bool = False,
+    reading: Mapping[str, Any] | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> BatchReport:
+    """Map many scenes into a folder; the same call again goes on where it ended.
+
+    Each map is named for its scene, with the bytes that `map_scene` writes with so many
+    threads. A map that stands there whole, of this model and recipe, is kept; an unfinished
+    one is taken up. What cannot be mapped is tried again, then set aside with its reason.
+    Beside the maps: ``collection.json`` (STAC), ``classes.vrt`` and ``confidence.vrt`` over
+    all of them, and ``ledger.sqlite``, which tells how each scene went.
+
+    Args:
+        model: or its folder.
+        manifest: as `open_scenes` takes it; of a STAC collection or catalogue each item is a
+            scene. Files in ``output`` are none.
+        output: folder of the maps, made if it is not there.
+        workers: processes; one a GPU, or by cores and memory, by default.
+        threads: of torch in each worker on a CPU; part of the recipe.
+        scheduler: of a Dask cluster, such as ``"tcp://host:8786"``, whose workers share the
+            disk; ``"local"`` starts one on this machine.
+        tries: of a scene that fails, in all.
+        overwrite: make maps again that another model or recipe made, or whose scene has
+            changed; else those scenes are set aside.
+        reading: arguments of `open_scene` for all scenes.
+        memory: ceiling of each worker over the model itself, bytes.
+        probabilities, accept, precision, device, command, progress: as `map_scene`.
+
+    Raises:
+        SceneError: the manifest cannot be read, names nothing, or two scenes alike.
+        OutputError: the folder cannot be written, another batch is at it, or another model
+            made its maps.
+        ConfigError: Dask is not installed, or no scheduler answers.
+        Stopped: SIGTERM came; the same call goes on.
+    """
+    path = None if isinstance(model, Model) else Path(model)
+    trained = load_model(path).trained if path else cast(Model, model).trained
+    sources = [manifest] if isinstance(manifest, str | Path) else manifest
+    return map_many(
+        trained,
+        list(find_entries(sources, items_apart=True)),
+        Path(output),
+        model_folder=path,
+        maps=MapOptions(
+            probabilities=probabilities,
+            accept=accept or {},
+            memory=memory,
+            precision=precision,
+            device=device,
+            overwrite=overwrite,
+        ),
+        options=BatchOptions(
+            workers=workers or _workers(trained, memory=memory, device=device),
+            threads=threads,
+            scheduler=scheduler,
+            tries=tries,
+        ),
+        reading=reading or {},
+        command=command,
+        progress=progress,
+    )
+
+
+def _workers(model: TrainedModel, *, memory: int, device: str | None) -> int:
+    """Workers that this machine carries, by rule."""
+    import torch
+
+    from geofm.doctor import available_cores, memory_limit, physical_memory
+
+    total = physical_memory()
+    weights = sum(one.numel() * one.element_size() for one in model.segmenter.parameters())
+    return worker_count(
+        cores=available_cores(),
+        memory=min(total, memory_limit() or total),
+        gpus=0 if device == "cpu" else torch.cuda.device_count(),
+        ceiling=memory,
+        weights=weights,
     )
 
 
