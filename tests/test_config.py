@@ -102,7 +102,7 @@ def test_flags_override_the_file_which_may_hold_every_flag(write):
         steps = 5
         clip = 0.5
         bands = ["red", "nir"]
-        norm_pix_loss = true
+        target = "patches"
         any_resolution = false
         [encoder]
         tubelet = 3
@@ -117,7 +117,7 @@ def test_flags_override_the_file_which_may_hold_every_flag(write):
     said = {"steps": flags.steps}
     config = config_of(PretrainConfig, flags.settings, said)
     assert (config.steps, config.clip, config.encoder.tubelet) == (9, 0.5, 3)
-    assert config.norm_pix_loss
+    assert config.target == "patches"
     assert parse(["pretrain", f"--config={path}", "-o", "mine.geofm"]).output == "mine.geofm"
 
 

@@ -18,6 +18,7 @@ from geofm.model.coordinates import Coordinates
 from geofm.model.mae import MaskedAutoencoder, patch_moments
 from geofm.model.metrics import MIN_BLOCKS, ROUNDS, Interval, interval_of
 from geofm.model.patches import patchify, unpatchify
+from geofm.model.smooth import image_variance
 from geofm.tiles.dataset import Sample, TileDataset
 from geofm.train.inputs import normalise_batch
 from geofm.train.pretrain import hiding_noise
@@ -84,7 +85,7 @@ def rebuild(
 
     measured = cut(valid.unsqueeze(2))
     prediction = output.prediction.float()
-    if mae.config.norm_pix_loss:
+    if mae.config.target == "patches":
         mean, deviation = patch_moments(cut(image), measured)
         prediction = prediction * deviation + mean
     places = output.hidden.unsqueeze(-1).expand_as(measured)
@@ -115,9 +116,9 @@ class RebuildScore:
     """How well an autoencoder rebuilds; prints as a page.
 
     Attributes:
-        error: mean squared error over hidden valid pixels and all bands, in units of the
-            training pixels' variance: putting their mean everywhere gives about 1. After
-            pretraining on normalised patches, in units of each patch's own variance.
+        error: mean squared error over hidden valid pixels and all bands, in the units of
+            the training: of ``"departures"``, each image's own variance by band and date;
+            of ``"pixels"``, the training pixels' variance; of ``"patches"``, each patch's.
         interval: 95 % of it; None with too few groups.
         fills: what needs no learning, on the same places.
         samples: images with a hidden valid pixel.
@@ -216,7 +217,9 @@ def _names(dates: int) -> tuple[str, ...]:
 def _errors(mae: MaskedAutoencoder, rebuilt: Rebuilt, candidate: Tensor) -> Floats:
     """Squared errors (B,) float64, the mean over bands summed over scored pixels."""
     error = candidate - rebuilt.image
-    if mae.config.norm_pix_loss:
+    if mae.config.target == "departures":
+        error = error * image_variance(rebuilt.image, rebuilt.valid).rsqrt()
+    if mae.config.target == "patches":
         config = mae.encoder.config
         size, tubelet = config.patch_size, config.tubelet
         measured = patchify(rebuilt.valid.unsqueeze(2), patch_size=size, tubelet=tubelet)

@@ -280,10 +280,11 @@ def _masking(group: Group) -> None:
         help="random (default), or tube: the same places on all dates",
     )
     group.add_argument(
-        "--norm-pix-loss",
-        action="store_true",
-        default=None,
-        help="rebuild each patch less its mean, over its deviation",
+        "--target",
+        choices=("departures", "patches", "pixels"),
+        metavar="WHAT",
+        help="what is rebuilt: departures from a smooth fill of what is seen (default), patches "
+        "less their mean over their deviation, or pixels",
     )
     group.add_argument(
         "--any-resolution",

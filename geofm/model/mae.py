@@ -6,6 +6,7 @@ not measured is never rebuilt, whatever number stands in its place.
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, NamedTuple
 
 import torch
@@ -15,7 +16,10 @@ from geofm.errors import ModelError
 from geofm.model.blocks import vit_blocks
 from geofm.model.coordinates import CoordinateCode, Coordinates, add_coordinates
 from geofm.model.encoder import Encoder, EncoderConfig, init_weights
-from geofm.model.patches import Grid, Positions, patchify, take_tokens
+from geofm.model.patches import Grid, Positions, patchify, take_tokens, unpatchify
+from geofm.model.smooth import image_variance, smooth_fill
+
+Target = Literal["pixels", "patches", "departures"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +29,10 @@ class MaeConfig:
     Attributes:
         mask_ratio: share of tokens hidden.
         decoder_dim: width of a decoder token; a multiple of 16 and of ``decoder_heads``.
-        norm_pix_loss: rebuild each patch less its mean, over its deviation.
+        target: ``"pixels"`` as they are; ``"patches"``, each less its mean, over its
+            deviation (norm_pix_loss of He et al.); or ``"departures"`` from a smooth fill of
+            the visible pixels, where an image counts by the share of its own variance
+            that is missed: else a few bright clouds are most of the loss.
         masking: ``"random"`` hides each token by itself, ``"tube"`` the same places
             on all dates, which cannot be copied from another date.
 
@@ -37,7 +44,7 @@ class MaeConfig:
     decoder_dim: int = 512
     decoder_depth: int = 8
     decoder_heads: int = 16
-    norm_pix_loss: bool = False
+    target: Target = "pixels"
     masking: Literal["random", "tube"] = "random"
 
     def __post_init__(self) -> None:
@@ -69,9 +76,9 @@ class MaeOutput(NamedTuple):
 
     Attributes:
         loss: scalar; mean squared error over valid pixels of hidden patches.
-        prediction: rebuilt patches, in the layout of `patchify`: in evaluation of all
-            tokens, (B, N, P); in training of those that were not seen, (B, N - n, P),
-            by their places.
+        prediction: rebuilt patches, as they are or, of the target ``"patches"``,
+            normalised; in the layout of `patchify`: in evaluation of all tokens, (B, N, P);
+            in training of those that were not seen, (B, N - n, P), by their places.
         hidden: (B, N) bool; the tokens that were hidden and count in the loss.
     """
 
@@ -182,9 +189,16 @@ class MaskedAutoencoder(nn.Module):
         counts = measured & hidden.unsqueeze(-1)
         if keep is not None:
             target, measured, counts = (take_tokens(t, keep) for t in (target, measured, counts))
-        if self.config.norm_pix_loss:
-            target = normalise_patches(target, measured)
-        loss = rebuilding_loss(prediction, target, counts, scored if count is None else count)
+        weight = None
+        match self.config.target:
+            case "patches":
+                target = normalise_patches(target, measured)
+            case "departures":
+                base, spread, weight = self._ground(x, valid, visible, grid, keep)
+                prediction = base + prediction * spread
+        loss = rebuilding_loss(
+            prediction, target, counts, scored if count is None else count, weight=weight
+        )
         return MaeOutput(loss, prediction, hidden)
 
     def hide(
@@ -216,6 +230,25 @@ class MaskedAutoencoder(nn.Module):
             visible, hidden = self.choose(noise, measured)
         return Hiding(visible, hidden, (measured & hidden.unsqueeze(-1)).sum())
 
+    def _ground(
+        self, x: Tensor, valid: Tensor, visible: Tensor, grid: Grid, keep: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What departures are from, their unit, and how much they count, as patches.
+
+        Only the last is told of hidden pixels: it changes the loss, never what is rebuilt.
+        """
+        tokens = torch.zeros(len(x), prod(grid), dtype=torch.bool, device=x.device)
+        pixels = self.encoder.config.tubelet * self.encoder.config.patch_size**2
+        seen = tokens.scatter(1, visible, True).unsqueeze(-1).expand(-1, -1, pixels)
+        known = self._images(seen, grid).squeeze(2) & valid
+        spread = image_variance(x, known).sqrt()
+        weight = image_variance(x, valid).reciprocal()
+        parts = (smooth_fill(x, known), spread.expand_as(x), weight.expand_as(x))
+        base, spread, weight = (self._patches(part) for part in parts)
+        if keep is None:
+            return base, spread, weight
+        return take_tokens(base, keep), take_tokens(spread, keep), take_tokens(weight, keep)
+
     def choose(self, noise: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
         """Which tokens to see and which to rebuild: `choose_visible`, as configured."""
         shape = self.encoder.config
@@ -225,6 +258,10 @@ class MaskedAutoencoder(nn.Module):
     def _patches(self, x: Tensor) -> Tensor:
         config = self.encoder.config
         return patchify(x, patch_size=config.patch_size, tubelet=config.tubelet)
+
+    def _images(self, patches: Tensor, grid: Grid) -> Tensor:
+        config = self.encoder.config
+        return unpatchify(patches, grid, patch_size=config.patch_size, tubelet=config.tubelet)
 
 
 def choose_visible(
@@ -276,7 +313,12 @@ def others(visible: Tensor, tokens: int) -> Tensor:
 
 
 def rebuilding_loss(
-    prediction: Tensor, target: Tensor, scored: Tensor, count: Tensor | None = None
+    prediction: Tensor,
+    target: Tensor,
+    scored: Tensor,
+    count: Tensor | None = None,
+    *,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error over scored pixels; 0, with a gradient, where there are none.
 
@@ -284,10 +326,13 @@ def rebuilding_loss(
         prediction, target: (B, N, pixels * C), band fastest.
         scored: (B, N, pixels) bool.
         count: pixels to take the mean over; None for those scored here.
+        weight: of each squared error, as the target; None for 1.
     """
     if count is None:
         count = scored.sum()
     error = (prediction.float() - target.float()).square()
+    if weight is not None:
+        error = error * weight
     error = _by_pixel(error, scored).mean(dim=-1)
     return (error * scored).sum().div(count.clamp(min=1).to(error.dtype))
 

@@ -22,7 +22,7 @@ from geofm.model.encoder import Encoder, EncoderConfig
 from geofm.model.folder import PretrainedEncoder
 from geofm.model.foreign import ForeignFile, check_tensors, fill, read_foreign
 from geofm.model.hub import fetch
-from geofm.model.mae import MaeConfig, MaskedAutoencoder
+from geofm.model.mae import MaeConfig, MaskedAutoencoder, Target
 from geofm.model.published import ENCODERS, HUB, LICENCE, MODELS, PublishedEncoder
 
 PATCHES = "patch_embed.proj.weight"
@@ -137,7 +137,7 @@ def load_prithvi_mae(
     config: str | Path | Mapping[str, Any] | None = None,
     adapt: Adaptation | None = None,
     mask_ratio: float = 0.75,
-    norm_pix_loss: bool = False,
+    target: Target = "pixels",
 ) -> MaskedAutoencoder:
     """A whole Prithvi autoencoder, on all its bands; arguments as `load_prithvi`.
 
@@ -153,7 +153,7 @@ def load_prithvi_mae(
             f"{published.name} rebuilds {', '.join(published.contract.bands)}, all in this order; "
             "an autoencoder takes no other bands; leave bands out"
         )
-    options = replace(published.decoder, mask_ratio=mask_ratio, norm_pix_loss=norm_pix_loss)
+    options = replace(published.decoder, mask_ratio=mask_ratio, target=target)
     with torch.device("meta"):
         mae = MaskedAutoencoder(Encoder(adapt.shape(published.shape)), options)
     fill(mae, {k: v for k, v in tensors.items() if k not in _TABLES}, where=str(file.path))

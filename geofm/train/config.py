@@ -135,8 +135,10 @@ class PretrainConfig(TrainingConfig):
             those that are not told their location.
         decoder_dim, decoder_depth, decoder_heads: size of the decoder, which is
             thrown away afterwards.
-        norm_pix_loss: rebuild each patch after taking out its own mean and
-            standard deviation (He et al. 2022).
+        target: what is rebuilt: ``"departures"`` from a smooth fill of what is seen, each
+            image in units of its own variance; ``"patches"``, each less its own mean, over
+            its own deviation (He et al. 2022); or plain ``"pixels"``, as Prithvi. ``"auto"``:
+            pixels where a decoder goes on, else departures.
         light: reflectance of a sample, all its dates and bands together, varies by
             ``exp`` of up to this, up or down, so that the encoder meets other light than
             that of its scenes; 0 for none.
@@ -154,7 +156,7 @@ class PretrainConfig(TrainingConfig):
     decoder_dim: int = 96
     decoder_depth: int = 2
     decoder_heads: int = 6
-    norm_pix_loss: bool = False
+    target: Literal["auto", "departures", "patches", "pixels"] = "auto"
     light: float = 0.0
     most_skipped: float = 0.1
 
@@ -171,6 +173,7 @@ class PretrainConfig(TrainingConfig):
             _check(name, getattr(self, name), low=1)
         if self.masking not in ("random", "tube"):
             raise ConfigError(f"masking is {self.masking!r}; needed random or tube")
+        _check_choice("target", self.target, ("auto", "departures", "patches", "pixels"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from geofm.errors import ConfigError, ModelError, SceneError, UnitsError
 from geofm.model.coordinates import Coordinates
 from geofm.model.encoder import Encoder, EncoderConfig
 from geofm.model.folder import PretrainedEncoder, load_encoder_folder
-from geofm.model.mae import Decoder, MaeConfig, MaskedAutoencoder
+from geofm.model.mae import Decoder, MaeConfig, MaskedAutoencoder, Target
 from geofm.model.prithvi import Adaptation, load_prithvi, load_prithvi_mae
 from geofm.scenes.match import masked_as
 from geofm.scenes.reader import Scene
@@ -255,12 +255,13 @@ def new_autoencoder(
     Raises:
         ModelError, ConfigError: its parts do not fit.
     """
+    usual: Target = "departures" if decoder is None else "pixels"
     settings = MaeConfig(
         mask_ratio=config.mask_ratio,
         decoder_dim=config.decoder_dim,
         decoder_depth=config.decoder_depth,
         decoder_heads=config.decoder_heads,
-        norm_pix_loss=config.norm_pix_loss,
+        target=usual if config.target == "auto" else config.target,
         masking=config.masking,
     )
     with torch.random.fork_rng(devices=[]):

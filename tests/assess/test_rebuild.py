@@ -113,12 +113,12 @@ def test_hidden_pixels_do_not_reach_a_fill(fill) -> None:
     assert torch.equal(fill(x, known), fill(other, known))
 
 
-@pytest.mark.parametrize("norm_pix_loss", [False, True])
+@pytest.mark.parametrize("target", ["pixels", "patches", "departures"])
 @pytest.mark.parametrize("dates", [1, 3])
-def test_the_score_is_the_loss_of_training(make_scene, norm_pix_loss, dates) -> None:
+def test_the_score_is_the_loss_of_training(make_scene, target, dates) -> None:
     """Weighted by hidden valid pixels, the score is the mean of the losses."""
     dataset, contract = tiles([open_scene(make_scene(dates=dates))])
-    mae = small_mae(dates=dates, norm_pix_loss=norm_pix_loss)
+    mae = small_mae(dates=dates, target=target)
     score = rebuild_score(mae, dataset, contract, seed=3, batch_size=5)
     total = pixels = 0.0
     for i in range(len(dataset)):

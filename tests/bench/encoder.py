@@ -24,6 +24,7 @@ from geofm.tiles.dataset import TileDataset, valid_spots
 from geofm.tiles.statistics import measure_statistics
 from geofm.train.config import EncoderShape, PretrainConfig
 from geofm.train.pretrain import pretrain_encoder
+from geofm.train.run_folder import CHECKPOINT, Run
 
 OUT = Path("runs") / "geofm-small.geofm"
 CONFIG = PretrainConfig(
@@ -50,6 +51,8 @@ UNSEEN_SAMPLES = 1024
 
 def main(path: Path) -> None:
     torch.set_num_threads(1)  # blocks this narrow wait for threads longer than they compute
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run = path.with_suffix(".run")  # a stopped run goes on
     scores: dict[str, RebuildScore] = {}
 
     def tell(done: float, text: str) -> None:
@@ -68,6 +71,7 @@ def main(path: Path) -> None:
         CONFIG,
         name="geofm-small",
         licences=LICENCES,
+        run=Run(folder=run, resume=(run / CHECKPOINT).exists()),
         progress=tell,
         watch=look,
         watch_every=CONFIG.steps,

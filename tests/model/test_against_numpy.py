@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from geofm.model.encoder import Encoder, EncoderConfig
-from geofm.model.mae import MaeConfig, MaskedAutoencoder
+from geofm.model.mae import MaeConfig, MaskedAutoencoder, Target
 
 Array = NDArray[np.float64]
 Weights = dict[str, Array]
@@ -156,7 +156,7 @@ def rebuilt_loss(
             continue
         target = cube.transpose(0, 2, 3, 1).ravel()
         scored = known.transpose(0, 2, 3, 1).ravel() > 0
-        if options.norm_pix_loss:
+        if options.target == "patches":
             target = (target - target[scored].mean()) / math.sqrt(target[scored].var(ddof=1) + 1e-6)
         total += float(((y[1 + i] - target)[scored] ** 2).sum())
         numbers += int(scored.sum())
@@ -216,16 +216,16 @@ def test_encoder(name: str, more: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("norm_pix_loss", [False, True])
+@pytest.mark.parametrize("target", ["pixels", "patches"])
 @pytest.mark.parametrize("holes", ["none", "pixels", "patches", "nearly all"])
-def test_masked_autoencoder(name: str, norm_pix_loss: bool, holes: str) -> None:
+def test_masked_autoencoder(name: str, target: Target, holes: str) -> None:
     config = EncoderConfig(**BASE | CONFIGS[name])
     options = MaeConfig(
         mask_ratio=0.6,
         decoder_dim=16,
         decoder_depth=2,
         decoder_heads=2,
-        norm_pix_loss=norm_pix_loss,
+        target=target,
     )
     mae = MaskedAutoencoder(Encoder(config), options).eval()
     weights = plain(mae)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from geofm.errors import ModelError
 from geofm.model.encoder import Encoder, EncoderConfig
-from geofm.model.mae import MaeConfig, MaskedAutoencoder, choose_visible
+from geofm.model.mae import MaeConfig, MaskedAutoencoder, Target, choose_visible
 
 
 def small_mae(**options: object) -> MaskedAutoencoder:
@@ -24,12 +24,10 @@ def gradients(mae: MaskedAutoencoder, x: Tensor, valid: Tensor, noise: Tensor) -
     return [loss.detach(), *(p.grad.clone() for p in mae.parameters() if p.grad is not None)]
 
 
-@pytest.mark.parametrize("norm_pix_loss", [False, True])
+@pytest.mark.parametrize("target", ["pixels", "patches", "departures"])
 @pytest.mark.parametrize("number", [0.0, 1e30, -9999.0, float("nan"), float("inf")])
-def test_an_invalid_pixel_set_to_any_number_moves_nothing(
-    number: float, norm_pix_loss: bool
-) -> None:
-    mae = small_mae(norm_pix_loss=norm_pix_loss)
+def test_an_invalid_pixel_set_to_any_number_moves_nothing(number: float, target: Target) -> None:
+    mae = small_mae(target=target)
     x = torch.randn(3, 2, 2, 16, 16)
     valid = torch.rand(3, 2, 16, 16) > 0.3
     valid[0, :, :9] = False
@@ -41,9 +39,9 @@ def test_an_invalid_pixel_set_to_any_number_moves_nothing(
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("norm_pix_loss", [False, True])
-def test_no_valid_pixel_gives_no_loss_and_finite_gradients(norm_pix_loss: bool) -> None:
-    mae = small_mae(norm_pix_loss=norm_pix_loss)
+@pytest.mark.parametrize("target", ["pixels", "patches", "departures"])
+def test_no_valid_pixel_gives_no_loss_and_finite_gradients(target: Target) -> None:
+    mae = small_mae(target=target)
     x = torch.full((2, 2, 2, 16, 16), torch.nan)
     loss, *grads = gradients(mae, x, torch.zeros(2, 2, 16, 16, dtype=torch.bool), torch.rand(2, 32))
     assert loss == 0
@@ -160,7 +158,7 @@ def test_forward_is_one_graph() -> None:
 
 
 def test_float32_loss_under_autocast() -> None:
-    mae = small_mae(norm_pix_loss=True)
+    mae = small_mae(target="patches")
     x, valid, noise = (
         torch.randn(2, 2, 2, 16, 16),
         torch.rand(2, 2, 16, 16) > 0.2,

@@ -1,5 +1,6 @@
 """The training step against a plain one that rebuilds every token and then looks away."""
 
+from itertools import product
 from typing import Literal
 
 import pytest
@@ -10,14 +11,15 @@ from torch import Tensor
 
 from geofm.model.coordinates import Coordinates
 from geofm.model.encoder import Encoder, EncoderConfig
-from geofm.model.mae import MaeConfig, MaskedAutoencoder, others
-from geofm.model.patches import patchify
+from geofm.model.mae import MaeConfig, MaskedAutoencoder, Target, others
+from geofm.model.patches import patchify, unpatchify
+from geofm.model.smooth import smooth_fill
 
 
 def small_mae(
     *,
     dates: int = 2,
-    norm_pix_loss: bool = False,
+    target: Target = "pixels",
     masking: Literal["random", "tube"] = "random",
 ) -> MaskedAutoencoder:
     encoder = EncoderConfig(
@@ -34,7 +36,7 @@ def small_mae(
         decoder_dim=16,
         decoder_depth=3,
         decoder_heads=2,
-        norm_pix_loss=norm_pix_loss,
+        target=target,
         masking=masking,
     )
     return MaskedAutoencoder(Encoder(encoder), options).train()
@@ -56,15 +58,35 @@ def plain_loss(
     tokens = mae.encoder.forward_visible(x, visible, codes)
     prediction = mae.decoder(tokens, visible, mae.encoder.token_grid(x), codes)
     target, measured = patchify(x, patch_size=4), patchify(valid.unsqueeze(2), patch_size=4)
+    base, spread, weight = (torch.ones_like(target) for _ in range(3))
+    if mae.config.target == "departures":
+        known = valid.clone()
+        for sample in range(len(x)):
+            for token in range(hidden.shape[1]):
+                if token not in visible[sample].tolist():
+                    date, row, col = token // 16, token % 16 // 4 * 4, token % 4 * 4
+                    known[sample, date, row : row + 4, col : col + 4] = False
+        shape = (*x.shape[:3], 1, 1)
+        deviation, importance = torch.zeros(shape), torch.zeros(shape)
+        for index in product(*map(range, x.shape[:3])):
+            seen = x[index][known[index[:2]]]
+            # Nothing seen: the least spread there is.
+            variance = seen.var(correction=0) if len(seen) else torch.zeros(())
+            deviation[index] = (variance + 0.01).sqrt()
+            importance[index] = 1 / (x[index][valid[index[:2]]].var(correction=0) + 0.01)
+        parts = (smooth_fill(x, known), deviation.expand_as(x), importance.expand_as(x))
+        base, spread, weight = (patchify(part, patch_size=4) for part in parts)
+        prediction = base + prediction * spread
     total, count = torch.zeros(()), 0
     for sample in range(len(x)):
         for token in hidden[sample].nonzero().flatten().tolist():
             counts = measured[sample, token]
             wanted = target[sample, token].reshape(16, 3)[counts]
-            if mae.config.norm_pix_loss:
+            if mae.config.target == "patches":
                 wanted = (wanted - wanted.mean()) / (wanted.var() + 1e-6).sqrt()
             rebuilt = prediction[sample, token].reshape(16, 3)[counts]
-            total = total + (rebuilt - wanted).square().mean(dim=-1).sum()
+            error = (rebuilt - wanted).square() * weight[sample, token].reshape(16, 3)[counts]
+            total = total + error.mean(dim=-1).sum()
             count += int(counts.sum())
     return total / count
 
@@ -83,12 +105,10 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("told", [False, True])
-@pytest.mark.parametrize("norm_pix_loss", [False, True])
+@pytest.mark.parametrize("target", ["pixels", "patches", "departures"])
 @pytest.mark.parametrize("dates", [1, 2])
-def test_a_step_is_that_of_rebuilding_everything(
-    dates: int, norm_pix_loss: bool, told: bool
-) -> None:
-    mae = small_mae(dates=dates, norm_pix_loss=norm_pix_loss)
+def test_a_step_is_that_of_rebuilding_everything(dates: int, target: Target, told: bool) -> None:
+    mae = small_mae(dates=dates, target=target)
     x, valid, noise = batch(3, dates)
     when = torch.tensor([2020.0, 100.0]).expand(3, dates, 2)
     codes = Coordinates(when, torch.tensor([[52.0, 13.0]]).expand(3, 2)) if told else None
@@ -99,9 +119,9 @@ def test_a_step_is_that_of_rebuilding_everything(
     same(gradients(mae, found.loss), gradients(mae, expected))
 
 
-@pytest.mark.parametrize("norm_pix_loss", [False, True])
-def test_parts_that_share_a_count_add_up(norm_pix_loss: bool) -> None:
-    mae = small_mae(norm_pix_loss=norm_pix_loss)
+@pytest.mark.parametrize("target", ["pixels", "patches", "departures"])
+def test_parts_that_share_a_count_add_up(target: Target) -> None:
+    mae = small_mae(target=target)
     x, valid, noise = batch(4, 2)
     valid[3] = False  # a part's last sample has nothing to count
     whole = mae(x, valid, noise).loss
@@ -116,9 +136,9 @@ def test_parts_that_share_a_count_add_up(norm_pix_loss: bool) -> None:
     same(gradients(mae, loss), expected)
 
 
-@pytest.mark.parametrize("norm_pix_loss", [False, True])
-def test_evaluation_rebuilds_all_to_the_same_loss(norm_pix_loss: bool) -> None:
-    mae = small_mae(norm_pix_loss=norm_pix_loss)
+@pytest.mark.parametrize("target", ["pixels", "patches", "departures"])
+def test_evaluation_rebuilds_all_to_the_same_loss(target: Target) -> None:
+    mae = small_mae(target=target)
     x, valid, noise = batch(3, 2)
     trained = mae(x, valid, noise)
     evaluated = mae.eval()(x, valid, noise)
@@ -175,3 +195,15 @@ def test_training_is_one_graph() -> None:
     assert torch.equal(
         graph(x, valid, noise, count=count).loss, mae(x, valid, noise, count=count).loss
     )
+
+
+@pytest.mark.parametrize("target", ["pixels", "patches", "departures"])
+def test_what_is_hidden_changes_nothing_that_is_rebuilt(target: Target) -> None:
+    mae = small_mae(target=target).eval()
+    x, valid, noise = batch(3, 2)
+    visible = mae.hide(valid, noise).visible
+    tokens = torch.zeros(3, 32, dtype=torch.bool).scatter(1, visible, True)
+    seen = unpatchify(tokens.unsqueeze(-1).expand(-1, -1, 16 * 3), (2, 4, 4), patch_size=4)
+    other = torch.where(seen, x, 100 * torch.randn_like(x))
+    with torch.inference_mode():
+        assert torch.equal(mae(x, valid, noise).prediction, mae(other, valid, noise).prediction)

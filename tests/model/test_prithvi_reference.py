@@ -17,7 +17,7 @@ from torch import Tensor
 from geofm.errors import ModelError
 from geofm.model.coordinates import CoordinateCode, Coordinates
 from geofm.model.encoder import Encoder, EncoderConfig, legacy_order
-from geofm.model.mae import MaeConfig, MaskedAutoencoder
+from geofm.model.mae import MaeConfig, MaskedAutoencoder, Target
 from geofm.model.patches import position_table
 
 State = dict[str, Tensor]
@@ -189,7 +189,7 @@ def rebuilt(
         y = block(y, decoder, f"decoder_blocks.{i}", options.decoder_heads, config.norm_eps)
     y = affine(norm(y, decoder, "decoder_norm", config.norm_eps), decoder, "decoder_pred")[:, 1:]
     target = patched(x, config)
-    if options.norm_pix_loss:
+    if options.target == "patches":
         mean, variance = target.mean(-1, keepdim=True), target.var(-1, keepdim=True, correction=1)
         target = (target - mean) / (variance + 1e-6).sqrt()
     mask = torch.ones(len(x), length, dtype=torch.float64)
@@ -288,13 +288,13 @@ def test_features(
 @given(
     shape=SHAPES,
     mask_ratio=st.sampled_from([0.5, 0.75, 0.9]),
-    norm_pix_loss=st.booleans(),
+    target=st.sampled_from(["pixels", "patches"]),
     kind=st.sampled_from(["none", "both", "time", "location"]),
     seed=st.integers(0, 999),
 )
 @settings(max_examples=25)
 def test_rebuilding(
-    shape: dict[str, Any], mask_ratio: float, norm_pix_loss: bool, kind: str, seed: int
+    shape: dict[str, Any], mask_ratio: float, target: Target, kind: str, seed: int
 ) -> None:
     torch.manual_seed(seed)
     config = config_of(shape)
@@ -303,7 +303,7 @@ def test_rebuilding(
         decoder_dim=32,
         decoder_depth=2,
         decoder_heads=4,
-        norm_pix_loss=norm_pix_loss,
+        target=target,
     )
     mae = MaskedAutoencoder(Encoder(config), options).eval()
     state = doubled(mae)

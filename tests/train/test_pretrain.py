@@ -68,9 +68,11 @@ def clouded(make_scene, tmp_path, name, under, *, dates=1, share=0.4):
     return open_scene(path, quality=cloud)
 
 
-@pytest.mark.parametrize("masking", ["random", "tube"])
-def test_what_lies_under_clouds_moves_no_weight(make_scene, tmp_path, masking):
-    config = replace(CONFIG, masking=masking, norm_pix_loss=True)
+@pytest.mark.parametrize(
+    ("masking", "target"), [("random", "departures"), ("tube", "departures"), ("random", "patches")]
+)
+def test_what_lies_under_clouds_moves_no_weight(make_scene, tmp_path, masking, target):
+    config = replace(CONFIG, masking=masking, target=target)
     encoders = [
         pretrain_encoder([clouded(make_scene, tmp_path, name, number, dates=2)], config)
         for name, number in (("dark", 7), ("bright", 9999))
