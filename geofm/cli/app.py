@@ -45,8 +45,8 @@ def main(words: Sequence[str] | None = None) -> int:
         words: after the program's name; those of this process by default.
 
     Returns:
-        The exit code: 0 done, 1 the input is at fault, 2 usage, 70 our bug,
-        130 interrupted (Ctrl-C), 143 stopped by SIGTERM.
+        The exit code: 0 done, 1 the input is at fault, 2 usage, 3 a batch left scenes
+        out, 70 our bug, 130 interrupted (Ctrl-C), 143 stopped by SIGTERM.
     """
     words = sys.argv[1:] if words is None else list(words)
     for stream in (sys.stdout, sys.stderr):

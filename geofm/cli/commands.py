@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geofm.cli import area, check, control, evaluate, train
+from geofm.cli import area, batch, check, control, evaluate, train
 from geofm.cli.arguments import Result, check_free, quoted, reading
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import as_flags, typed, wrapped
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geofm.predict.mapping import MapReport
 
 
-def run(flags: Namespace, words: list[str]) -> Result:  # noqa: C901, PLR0911  one a command
+def run(flags: Namespace, words: list[str]) -> Result:  # noqa: C901, PLR0911, PLR0912  one a command
     """Run the command that the flags name.
 
     Args:
@@ -47,6 +47,8 @@ def run(flags: Namespace, words: list[str]) -> Result:  # noqa: C901, PLR0911  o
             return train.finetune(flags, style)
         case "map":
             return _map(flags, words, style)
+        case "batch":
+            return batch.batch(flags, words, style)
         case "evaluate":
             return evaluate.evaluate(flags, words, style)
         case "calibrate":

@@ -10,7 +10,9 @@ from geofm.cli.flags import Command
 from geofm.cli.words import page_width
 from geofm.terminal import Style, style_of
 
-EXIT_CODES = "exit codes: 0 done, 1 the input is at fault, 2 usage, 70 a bug of ours"
+EXIT_CODES = (
+    "exit codes: 0 done, 1 the input is at fault, 2 usage, 3 a batch left scenes out, 70 our bug"
+)
 COLUMN = 26  # where the explanations of flags begin
 
 

@@ -13,9 +13,18 @@ from typing import NoReturn
 
 from geofm import __version__
 from geofm.cli import pages
-from geofm.cli.flags import COMMANDS, Command
+from geofm.cli.flags import COMMANDS as COMMON
+from geofm.cli.flags import Command
+from geofm.cli.flags_batch import BATCH
 from geofm.config import Settings, check_keys, fits, read_settings
 from geofm.train.config import FinetuneConfig, PretrainConfig
+
+# In the order of a person's first day; a batch follows the single map.
+COMMANDS = {
+    command.name: command
+    for known in COMMON.values()
+    for command in ((known, BATCH) if known.name == "map" else (known,))
+}
 
 
 class UsageError(Exception):

@@ -1,0 +1,192 @@
+"""``geofm batch``: a manifest and a model in, a folder of maps and a summary out."""
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geofm.cli.arguments import Result, quoted, reading
+from geofm.cli.progress import Progress, progress_bar
+from geofm.cli.words import as_flags, typed, wrapped
+from geofm.terminal import Style
+
+if TYPE_CHECKING:
+    from geofm.api import BatchReport
+
+FAILURES = 3
+"""Exit code of a batch that left scenes without a map."""
+_SHOWN = 5
+_LOG_EVERY = 60.0
+"""Seconds between two lines of a batch that nobody watches on a terminal."""
+_COLUMN = 12
+
+
+def batch(flags: Namespace, words: list[str], style: Style) -> Result:
+    """Run ``geofm batch``.
+
+    Raises:
+        GeofmError: the batch cannot start.
+    """
+    from geofm import api
+
+    with _watched(f"mapping {flags.manifest}") as progress:
+        report = api.map_batch(
+            flags.model,
+            flags.manifest,
+            flags.output,
+            workers=flags.workers,
+            threads=flags.threads,
+            scheduler=flags.scheduler,
+            tries=flags.tries,
+            probabilities=flags.probabilities,
+            accept=flags.accept,
+            memory=flags.memory,
+            precision=flags.precision,
+            overwrite=flags.overwrite,
+            reading=reading(flags),
+            command=typed(words),
+            progress=progress,
+        )
+    code = 0 if report.complete else FAILURES
+    return Result(_page(report, flags, style), _facts(report), code)
+
+
+@contextmanager
+def _watched(title: str) -> Iterator[Progress]:
+    """The bar; where no terminal is, a line a minute, for the log of a long night."""
+    with progress_bar(title) as bar:
+        if sys.stderr.isatty():
+            yield bar
+            return
+        begun = latest = time.monotonic()
+
+        def log(share: float, text: str) -> None:
+            nonlocal latest
+            at = time.monotonic()
+            if at - latest >= _LOG_EVERY:
+                latest = at
+                left = f", {_time((at - begun) / share * (1 - share))} left" if share else ""
+                print(f"{title}: {text}{left}", file=sys.stderr, flush=True)
+
+        yield log
+
+
+def _page(report: "BatchReport", flags: Namespace, style: Style) -> str:
+    tally, index = report.tally, report.index
+    rows = {"maps": f"{style.name(flags.output)}: {_counts(report)}"}
+    if tally.mapped:
+        rows["mapped now"] = (
+            f"{tally.pixels / 1e6:,.1f} Mpx, {tally.square_km:,.0f} km² in {_time(tally.seconds)}: "
+            f"{_hourly(tally.mapped, tally.seconds)} scenes/h, "
+            f"{_hourly(tally.square_km, tally.seconds)} km²/h, {_workers(report)}"
+        )
+    if tally.deaths:
+        rows["workers"] = f"{tally.deaths} ended while they had a scene; others took it up"
+    if index is not None:
+        mosaics = ", ".join(path.name for path in index.mosaics)
+        rows["all as one"] = ", ".join(filter(None, [mosaics, index.collection.name]))
+        if index.apart:
+            rows["in no VRT"] = f"{_some(index.apart)}: not north up"
+    rows["ledger"] = str(tally.ledger)
+    lines = [
+        f"{style.faint(label.ljust(_COLUMN))}{wrapped(text, indent=_COLUMN)}"
+        for label, text in rows.items()
+    ]
+    for one in tally.failed[:_SHOWN]:
+        said = wrapped(f"{one.name}: {as_flags(one.reason)}", indent=_COLUMN)
+        lines.append(f"{style.bad('failed'.ljust(_COLUMN))}{said}")
+    if len(tally.failed) > _SHOWN:
+        query = "select scene, error from scenes where status = 'failed'"
+        lines.append(
+            f"{'':{_COLUMN}}and {len(tally.failed) - _SHOWN} more: "
+            f'sqlite3 {quoted(str(tally.ledger))} "{query}"'
+        )
+    if tally.ended_early:
+        said = wrapped(as_flags(tally.ended_early), indent=_COLUMN)
+        lines.append(f"{style.bad('ended early'.ljust(_COLUMN))}{said}")
+    lines.append(f"{style.faint('next'.ljust(_COLUMN))}{_next(report, flags)}")
+    return "\n".join(lines)
+
+
+def _counts(report: "BatchReport") -> str:
+    tally = report.tally
+    parts = [f"{tally.mapped} of {tally.scenes} scenes mapped"]
+    if tally.kept:
+        parts.append(f"{tally.kept} kept, whole from an earlier run")
+    if tally.failed:
+        parts.append(f"{len(tally.failed)} failed")
+    if tally.waiting:
+        parts.append(f"{tally.waiting} still to do")
+    return ", ".join(parts)
+
+
+def _workers(report: "BatchReport") -> str:
+    options = report.options
+    if options.scheduler not in {None, "local"}:
+        return f"on Dask at {options.scheduler}"
+    each = "a GPU each" if report.gpus else _number(options.threads, "thread")
+    return f"{_number(options.workers, 'worker')} of {each}"
+
+
+def _next(report: "BatchReport", flags: Namespace) -> str:
+    if report.complete and report.index is not None and report.index.mosaics:
+        first = report.index.mosaics[0].name
+        return f"geofm info {quoted(str(Path(flags.output) / first))}"
+    return "the same command again tries what is left, and keeps what is whole"
+
+
+def _facts(report: "BatchReport") -> dict[str, Any]:
+    tally, index = report.tally, report.index
+    return {
+        "folder": str(report.folder),
+        "scenes": tally.scenes,
+        "mapped": tally.mapped,
+        "kept": tally.kept,
+        "failed": [
+            {
+                "scene": one.name,
+                "source": one.source,
+                "reason": as_flags(one.reason),
+                "tries": one.tries,
+                "deaths": one.deaths,
+            }
+            for one in tally.failed
+        ],
+        "waiting": tally.waiting,
+        "ended_early": as_flags(tally.ended_early),
+        "pixels": tally.pixels,
+        "square_km": round(tally.square_km, 3),
+        "seconds": round(tally.seconds, 3),
+        "worker_deaths": tally.deaths,
+        "workers": report.options.workers,
+        "threads": report.options.threads,
+        "scheduler": report.options.scheduler,
+        "gpus": report.gpus,
+        "collection": str(index.collection) if index else None,
+        "mosaics": [str(path) for path in index.mosaics] if index else [],
+        "ledger": str(tally.ledger),
+    }
+
+
+def _hourly(amount: float, seconds: float) -> str:
+    return f"{amount / max(seconds, 1e-9) * 3600:,.0f}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
