@@ -20,14 +20,14 @@ from geofm.scenes.catalog import Pair
 from geofm.scenes.window import Window
 from geofm.tiles.area import intersection
 from geofm.tiles.roles import split_pairs
-from geofm.train.config import FinetuneConfig
+from geofm.train.config import EncoderShape, FinetuneConfig
 from geofm.train.control import train_control
 from geofm.train.finetune import finetune_segmenter, labelled_contract
 
 ENCODER = Path("runs") / "geofm-small.geofm"  # what encoder.py writes
 ARMS = ("geofm", "geofm from scratch", "unet", "forest")
 SEEDS = range(5)
-STEPS = 160
+STEPS = 100
 FIELDS = ("set", "seed", "arm", "mean_iou", "seconds")
 
 Labelled = tuple[list[Pair], list[tuple[Window, ...]]]
@@ -55,7 +55,15 @@ def main(out: Path, names: list[str]) -> None:
 def trained(labelled: LabelledSet, arm: str, seed: int) -> TrainedModel:
     (pairs, windows), (val, val_windows) = set_apart(labelled, seed)
     encoder = load_encoder_folder(ENCODER)
-    config = FinetuneConfig(steps=STEPS, seed=seed, image_size=64)
+    shape = encoder.encoder.config
+    scratch = EncoderShape(
+        image_size=shape.image_size,
+        patch_size=shape.patch_size,
+        embed_dim=shape.embed_dim,
+        depth=shape.depth,
+        num_heads=shape.num_heads,
+    )
+    config = FinetuneConfig(steps=STEPS, seed=seed, image_size=64, scratch=scratch)
     if arm.startswith("geofm"):
         return finetune_segmenter(
             labelled.task,
