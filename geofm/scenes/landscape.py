@@ -61,9 +61,9 @@ _GROWTH = (
     _Growth(95, 300, 0.8, GRASS, GRASS, GRASS),
     _Growth(100, 310, 0.9, FOREST, FOREST, FOREST),
     _Growth(165, 255, 0.9),
-    _Growth(178, 265, 0.9, (0.03, 0.08, 0.04, 0.49, 0.22, 0.10)),
+    _Growth(178, 262, 0.9, (0.03, 0.08, 0.04, 0.46, 0.22, 0.10)),
     _Growth(75, 178, 0.85),
-    _Growth(190, 230, 0.15, GRASS, SOIL, SOIL),
+    _Growth(150, 290, 0.35, GRASS, SOIL, SOIL),
 )
 SEASON = (date(2023, 4, 20), date(2023, 6, 12), date(2023, 7, 20), date(2023, 9, 8))
 """Days of a made season, which tell the crops of `CROPS` apart together, and not one by one."""
@@ -134,8 +134,8 @@ def make_season(
     fields = _fields(rng, height, width, side=16)
     count = int(fields.max()) + 1
     kinds = rng.choice(len(CROPS), count, p=(0.16, 0.12, 0.26, 0.22, 0.16, 0.08))
-    late, lush = rng.normal(0, 8, count), rng.normal(1, 0.08, count)
-    patchy = 1 + 0.06 * _rough(rng, height, width, roughness=1.5)
+    late, lush = rng.normal(0, 12, count), rng.normal(1, 0.15, count)
+    patchy = 1 + 0.12 * _rough(rng, height, width, roughness=1.5)
     layers = []
     for day in days:
         when = day.timetuple().tm_yday
