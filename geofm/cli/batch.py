@@ -128,7 +128,8 @@ def _workers(report: "BatchReport") -> str:
     if options.scheduler not in {None, "local"}:
         return f"on Dask at {options.scheduler}"
     each = "a GPU each" if report.gpus else _number(options.threads, "thread")
-    return f"{_number(options.workers, 'worker')} of {each}"
+    who = _number(options.workers, "worker") if options.workers else "this process"
+    return f"{who} of {each}"
 
 
 def _next(report: "BatchReport", flags: Namespace) -> str:

@@ -2,7 +2,7 @@
 
 from argparse import _ArgumentGroup as Group
 
-from geofm.cli.flags import COMMANDS, READING, Command, count
+from geofm.cli.flags import COMMANDS, READING, Command, count, whole
 
 _MAP = dict(COMMANDS["map"].groups)
 
@@ -27,8 +27,9 @@ def _workers(group: Group) -> None:
     group.add_argument(
         "--workers",
         metavar="N",
-        type=count,
-        help="processes (default: one a GPU; else one a core, as far as memory goes)",
+        type=whole,
+        help="processes (default: one a GPU; else one a core, as far as memory goes); 0: only "
+        "this one",
     )
     group.add_argument(
         "--threads",

@@ -24,7 +24,7 @@ from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.ledger import RunLine, now
 from geofm.predict.scratch import disk_errors
 from geofm.predict.task import STATE, Job, SceneTask
-from geofm.predict.workers import Workers, local_workers
+from geofm.predict.workers import InProcess, Workers, local_workers
 from geofm.scenes.entries import Entry
 from geofm.scenes.handles import is_remote
 
@@ -34,7 +34,7 @@ class BatchOptions:
     """How a batch runs; nothing of it but ``threads`` changes a byte of a map.
 
     Attributes:
-        workers: processes; of a Dask cluster that stands already, it says how many it has.
+        workers: processes; 0 maps in this one. A Dask cluster that stands already has its own.
         threads: of torch in each worker on a CPU, part of the recipe.
         scheduler: of Dask, such as ``"tcp://host:8786"``; ``"local"`` starts one here with
             ``workers`` processes; None maps with plain processes of this machine.
@@ -47,9 +47,11 @@ class BatchOptions:
     tries: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads", "tries"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; needed 1 or more")
+        for name, least in (("workers", 0), ("threads", 1), ("tries", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; needed {least} or more")
+        if self.scheduler == "local" and not self.workers:
+            raise ConfigError("a local Dask cluster has 0 workers; needed 1 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,9 @@ def _gpus(device: str | None) -> list[str]:
 
 @contextmanager
 def _workers(options: BatchOptions, gpus: Sequence[str], state: Path) -> Iterator[Workers]:
+    if options.scheduler is None and not options.workers:
+        yield InProcess()
+        return
     if options.scheduler is None:
         with local_workers(
             options.workers, threads=options.threads, gpus=gpus, logs=state

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import IO, Protocol
 
 import geofm
-from geofm.errors import GeofmError
+from geofm.errors import GeofmError, Stopped
 from geofm.predict.plan import GIB
-from geofm.predict.task import Ended, Reason, SceneFailure, SceneTask
+from geofm.predict.task import Ended, Reason, SceneFailure, SceneTask, run_task
 
 # A worker without a scene: Python, torch, GDAL.
 WORKER_BYTES = GIB // 2
@@ -72,6 +73,36 @@ def worker_count(*, cores: float, memory: int, gpus: int, ceiling: int, weights:
     # A fifth stays free for the system and its file cache.
     fits = int(0.8 * memory / (ceiling + weights + WORKER_BYTES))
     return max(min(int(cores), fits), 1)
+
+
+class InProcess:
+    """No worker but this very process: one scene after the other.
+
+    It starts at once and needs no more memory than a single map; a scene that brings the
+    process down ends the batch, which goes on with the next run.
+    """
+
+    capacity = 1
+    shares = 0.0
+
+    def __init__(self) -> None:
+        self._task: SceneTask | None = None
+
+    def start(self, task: SceneTask) -> None:
+        self._task = task
+
+    def wait(self, seconds: float) -> list[Ended]:
+        if self._task is None:
+            time.sleep(seconds)  # until an output that another run holds may be free
+            return []
+        task, self._task = self._task, None
+        ended = run_task(task)
+        if isinstance(ended, SceneFailure) and ended.reason == "stopped":
+            raise Stopped(f"{ended.text.partition(';')[0]}; the same command goes on")
+        return [ended]
+
+    def stop(self) -> None:
+        """Nothing is in work while the driver speaks."""
 
 
 @contextmanager
