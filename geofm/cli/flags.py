@@ -392,8 +392,8 @@ def _model(group: Group) -> None:
         "--start",
         choices=("probe", "random"),
         metavar="HOW",
-        help="probe: an fcn head begins as the best linear reader, for few labels (default: "
-        "random)",
+        help="probe: the head begins as the best linear reader of bands and tokens (default "
+        "with fcn); or random",
     )
     group.add_argument(
         "--channels", metavar="N", type=count, help="width of the head (default: 64)"
@@ -402,7 +402,7 @@ def _model(group: Group) -> None:
         "--encoder-rate",
         metavar="X",
         type=float,
-        help="the encoder's learning rate, as a share; 0 keeps it as it is (default: 1)",
+        help="the encoder's learning rate, as a share; 0 keeps it as it is (default: 0.1)",
     )
     group.add_argument(
         "--layer-decay",
@@ -546,6 +546,11 @@ def _map(group: Group) -> None:
         type=hectares,
         default=0.0,
         help="leave out polygons below, hectares (default: 0)",
+    )
+    group.add_argument(
+        "--html",
+        metavar="OUT.html",
+        help="write one page that shows the scene under its map, to pan and zoom, offline",
     )
     group.add_argument(
         "--resume", action="store_true", help="go on where a stopped run of this map ended"

@@ -132,10 +132,14 @@ class FixedWindows:
     def __len__(self) -> int:
         return len(self.windows)
 
+    def draw(self, index: int) -> Draw:
+        """What window ``index`` is; reads nothing."""
+        area, place, window, _ = self.windows[index]
+        return Draw(area, place, window, 0, np.float32(1), self._dates[area])
+
     def __getitem__(self, index: int) -> Sample:
-        area, place, window, owned = self.windows[index]
-        draw = Draw(area, place, window, 0, np.float32(1), self._dates[area])
-        sample = self._tiles.read(draw, index)
+        window, owned = self.windows[index][2:]
+        sample = self._tiles.read(self.draw(index), index)
         row, col = owned.row - window.row, owned.col - window.col
         target = sample.target.new_full((self._size, self._size), IGNORE)
         here = (slice(row, row + owned.height), slice(col, col + owned.width))
@@ -158,11 +162,18 @@ class DrawnWindows:
         weights = np.cumsum(windows.pixels @ share)
         self._cumulated = weights / weights[-1]
 
+    def draw(self, index: int) -> Draw:
+        """What sample ``index`` will be; reads nothing."""
+        return self.windows.draw(self._which(index))
+
     def __getitem__(self, index: int) -> Sample:
+        return self.windows[self._which(index)]
+
+    def _which(self, index: int) -> int:
         if index < len(self._first):
-            return self.windows[int(self._first[index])]
+            return int(self._first[index])
         drawn = np.random.default_rng([self.seed, index]).random()
-        return self.windows[int(np.searchsorted(self._cumulated, drawn, side="right"))]
+        return int(np.searchsorted(self._cumulated, drawn, side="right"))
 
 
 def _labels_of(area: Area, window: Window, classes: int) -> Counts:

@@ -188,7 +188,8 @@ class FinetuneConfig(TrainingConfig):
             last one, or the ends of four quarters for ``unet`` and ``upernet``.
         start: ``"probe"``, of ``fcn`` alone: the head begins as the best linear reader of
             each pixel's bands and of the frozen tokens around it, and learns what that
-            lacks (Kumar et al. 2022, arXiv:2202.10054); ``"random"`` otherwise.
+            lacks (Kumar et al. 2022, arXiv:2202.10054); or ``"random"``. ``"auto"`` is
+            ``"probe"`` for ``fcn``.
         encoder_rate: learning rate of a pretrained encoder, as a share of
             ``learning_rate``; 0 freezes it.
         layer_decay: each block's rate, as a share of that of the block above it:
@@ -214,8 +215,8 @@ class FinetuneConfig(TrainingConfig):
     head: Literal["fcn", "linear", "unet", "upernet"] = "fcn"
     channels: int = 64
     depths: tuple[int, ...] = ()
-    start: Literal["probe", "random"] = "random"
-    encoder_rate: float = 1.0
+    start: Literal["auto", "probe", "random"] = "auto"
+    encoder_rate: float = 0.1
     layer_decay: float = 1.0
     lora: int = 0
     loss: Literal["ce", "focal", "dice", "ce+dice"] = "ce"
@@ -229,7 +230,7 @@ class FinetuneConfig(TrainingConfig):
     def __post_init__(self) -> None:
         TrainingConfig.__post_init__(self)
         _check_word("head", self.head, ("fcn", "linear", "unet", "upernet"))
-        _check_word("start", self.start, ("probe", "random"))
+        _check_word("start", self.start, ("auto", "probe", "random"))
         if self.start == "probe" and self.head != "fcn":
             raise ConfigError(
                 f"start is probe and head {self.head}; only fcn begins as a probe; choose it, or "

@@ -33,9 +33,8 @@ from geofm.train.inputs import check_together, contract_of
 from geofm.train.labelling import Labelling, ValidationScore
 from geofm.train.loop import Progress, Validation, fit, part_of
 from geofm.train.pretrain import encoder_config
-from geofm.train.probe_start import begin_as_probe
+from geofm.train.probe_start import MOST_WINDOWS, begin_as_probe
 from geofm.train.rates import finetuning_rates
-from geofm.train.reading import Samples
 from geofm.train.run_folder import Run
 
 
@@ -125,14 +124,21 @@ def finetune_segmenter(
     unseen = [kind.name for kind, count in zip(classes, pixels, strict=True) if not count]
     if unseen:
         start(1.0, f"no label of {', '.join(unseen)}: the model will not know it")
-    if config.start == "probe":
+    if segmenter.head_config.skip:
         start(1.0, "linear reader of bands and tokens")
-        begin_as_probe(segmenter, contract, areas, spots, seed=config.seed)
+        begin_as_probe(
+            segmenter,
+            contract,
+            areas,
+            _samples(areas, spots, segmenter, config, length=MOST_WINDOWS + config.batch_size),
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
     weights = balanced_weights(pixels.tolist()) if config.class_weights == "balanced" else None
     fitted = fit(
         segmenter,
         Labelling(segmenter, contract, loss_terms(config.loss, weights=weights)),
-        _samples(areas, spots, segmenter, config),
+        _samples(areas, spots, segmenter, config, length=config.steps * config.batch_size),
         config=config,
         rates=rates,
         validation=_validation(val_areas, segmenter, contract, config),
@@ -279,7 +285,7 @@ def _new_segmenter(
         classes=classes,
         depths=config.depths or default_depths(config.head, backbone.config.depth),
         channels=config.channels,
-        skip=config.start == "probe",
+        skip=config.head == "fcn" and config.start != "random",
     )
     return Segmenter(backbone, head)
 
@@ -310,7 +316,9 @@ def _samples(
     spots: Sequence[Spot],
     segmenter: Segmenter,
     config: FinetuneConfig,
-) -> Samples:
+    *,
+    length: int,
+) -> TileDataset | DrawnWindows:
     """What the steps learn from."""
     shape = segmenter.encoder.config
     if not isinstance(segmenter.encoder, RememberingEncoder):
@@ -318,7 +326,7 @@ def _samples(
             areas,
             spots,
             size=shape.image_size,
-            length=config.steps * config.batch_size,
+            length=length,
             seed=config.seed,
             light=config.light,
         )

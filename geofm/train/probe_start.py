@@ -21,13 +21,13 @@ from geofm.model.logistic import fit_logistic, token_trusts
 from geofm.model.segmenter import Segmenter
 from geofm.tasks import IGNORE
 from geofm.tiles.area import Area
-from geofm.tiles.dataset import Sample, Spot, TileDataset
+from geofm.tiles.dataset import Draw, Sample, TileDataset
+from geofm.tiles.labelled import DrawnWindows
 from geofm.train.inputs import normalise_batch
 from geofm.train.labelling import scored_target
 
 MOST_WINDOWS = 192
 MOST_PIXELS = 20_000
-_BATCH = 8
 
 
 class _Pixels(NamedTuple):
@@ -43,8 +43,9 @@ def begin_as_probe(
     segmenter: Segmenter,
     contract: PixelContract,
     areas: Sequence[Area],
-    spots: Sequence[Spot],
+    samples: TileDataset | DrawnWindows,
     *,
+    batch_size: int,
     seed: int,
 ) -> None:
     """Set a head's linear skip to the best reader of labelled pixels, and all else of it to 0.
@@ -55,13 +56,15 @@ def begin_as_probe(
 
     Args:
         segmenter: with a `FcnHead` that has a skip; on the CPU.
-        spots: where windows are drawn, as for training.
+        areas: of the training.
+        samples: as the training's; `MOST_WINDOWS` are read, in whole batches.
+        batch_size: of the training: features that are kept are kept of whole batches.
     """
     head = segmenter.head
     assert isinstance(head, FcnHead)
     assert head.skip is not None
     segmenter.eval()
-    found = _labelled_pixels(segmenter, contract, areas, spots, seed=seed)
+    found = _labelled_pixels(segmenter, contract, areas, samples, batch_size=batch_size, seed=seed)
     tokens = head.skip.tokens.in_channels
     with torch.enable_grad():
         linear, _ = fit_logistic(
@@ -82,21 +85,18 @@ def _labelled_pixels(
     segmenter: Segmenter,
     contract: PixelContract,
     areas: Sequence[Area],
-    spots: Sequence[Spot],
+    samples: TileDataset | DrawnWindows,
     *,
+    batch_size: int,
     seed: int,
 ) -> _Pixels:
-    """Pixels of windows drawn as in training, as many from each window."""
-    shape = segmenter.encoder.config
-    # The third word of its seed keeps this draw apart from that of the steps.
-    random = np.random.default_rng([seed, 3])
-    windows = TileDataset(
-        areas, spots, size=shape.image_size, length=MOST_WINDOWS, seed=int(random.integers(2**31))
-    )
+    """Pixels of the first samples, as many from each."""
+    # The third word of its seed keeps this draw apart from those of the steps.
+    random = np.random.default_rng([seed, 0, 3])
     parts = []
-    for first in range(0, MOST_WINDOWS, _BATCH):
-        numbers = range(first, first + _BATCH)
-        batch: Sample = default_collate([windows[number] for number in numbers])
+    for first in range(0, MOST_WINDOWS, batch_size):
+        numbers = range(first, first + batch_size)
+        batch: Sample = default_collate([samples[number] for number in numbers])
         x, target = normalise_batch(batch, contract), scored_target(batch, contract)
         maps = torch.cat(segmenter.encoder.feature_maps(x, segmenter.head_config.depths), dim=1)
         around = F.interpolate(maps, size=x.shape[-2:], mode="bilinear")
@@ -107,14 +107,13 @@ def _labelled_pixels(
             if len(labelled) > most:
                 labelled = labelled[random.choice(len(labelled), most, replace=False)]
             row, col = torch.from_numpy(labelled).T
-            half = torch.full((len(labelled),), _half(areas, windows, number))
+            half = torch.full((len(labelled),), _half(areas, samples.draw(number)))
             parts.append(_Pixels(features[at][:, row, col].T, target[at][row, col], half))
     return _Pixels(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def _half(areas: Sequence[Area], windows: TileDataset, number: int) -> bool:
+def _half(areas: Sequence[Area], draw: Draw) -> bool:
     """Which half a window belongs to: by its area, or by its place in the only one."""
-    draw = windows.draw(number)
     if len(areas) > 1:
         return draw.area % 2 == 0
     height, width = areas[0].scene.shape
