@@ -17,6 +17,7 @@ from torch import Tensor
 from geofm.errors import ConfigError, Stopped
 from geofm.model.calibration import Calibration
 from geofm.model.folder import TrainedModel
+from geofm.predict.allocator import keep_freed_memory
 from geofm.predict.infer import Device, Inference, Precision, batch_size, choose_device
 from geofm.predict.plan import GIB, Block, Layout, WindowPlan, pieces, plan_layout
 from geofm.predict.recipe import Recipe, make_recipe
@@ -42,12 +43,13 @@ class MapOptions:
         memory: ceiling over the model itself, bytes.
         precision: ``"auto"``, ``"fp32"`` or ``"bf16"``.
         device: a torch device name; None takes a GPU where there is one.
-        overlap: pixels that windows share; None takes an eighth of a window, in whole patches.
+        overlap: pixels that windows share; None takes what 1.25 forward passes a pixel pay for.
         accept: substitutions the user allows, such as ``{"nir08": "nir"}``.
         resume: go on with an unfinished run of the same recipe.
         overwrite: replace an output that exists, and drop an unfinished run.
         polygons: GeoPackage or GeoParquet to write beside the map, or None.
         min_area: of a polygon, hectares.
+        html: page to write beside the map, with the scene under it, or None.
         need_crs: refuse a scene without a CRS; to score, it needs none.
         logits: hand the blended logits to the sink too; no file holds them.
     """
@@ -62,6 +64,7 @@ class MapOptions:
     overwrite: bool = False
     polygons: Path | None = None
     min_area: float = 0.0
+    html: Path | None = None
     need_crs: bool = True
     logits: bool = False
 
@@ -114,7 +117,7 @@ def prepare(model: TrainedModel, scene: Scene, options: MapOptions) -> MapJob:
         )
     plan = WindowPlan(*scene.shape, size=size, overlap=overlap)
     device = choose_device(options.precision, options.device)
-    batch = batch_size(model, device, windows=len(plan.rows) * len(plan.cols))
+    batch = batch_size(model, device, plan)
     dates, bands = len(match.scene.dates), len(match.scene.bands)
     layout = plan_layout(
         plan,
@@ -140,6 +143,7 @@ def run(
     Raises:
         Stopped: ``stopped`` turned true; the block in work was finished first.
     """
+    keep_freed_memory()
     inference = Inference(job.model, job.scene, job.device, batch=job.recipe.batch)
     strips = job.layout.strips(job.plan)
     total = sum(len(blocks) for blocks in strips)

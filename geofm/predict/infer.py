@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geofm.errors import ConfigError
 from geofm.model.folder import TrainedModel
+from geofm.predict.plan import WindowPlan, choose_batch
 from geofm.scenes.reader import Scene
 from geofm.tiles.transforms import normalise
 
@@ -19,9 +20,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 # Tokens and logits that one batch may hold. Wide enough for full matrix products,
 # small enough to stay near the caches of a CPU and within the memory ceiling.
-_TOKENS = {"cpu": 2**12, "cuda": 2**16}
+_TOKENS = {"cpu": 2**11, "cuda": 2**16}
 _LOGITS = {"cpu": 2**23, "cuda": 2**28}
-MAX_BATCH = {"cpu": 16, "cuda": 256}
+MAX_BATCH = {"cpu": 32, "cuda": 256}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +71,14 @@ def choose_device(precision: Precision, device: str | None = None) -> Device:
             raise ConfigError(f"device {name!r} is not usable here; choose cpu (geofm doctor)")
 
 
-def batch_size(model: TrainedModel, device: Device, *, windows: int) -> int:
-    """Windows a forward pass takes, by rule from the model, the device and the plan.
-
-    Two at least: a batch of one computes in another order than any other. No more than
-    the plan has, or a chip of one window would cost as much as sixteen.
-    """
+def batch_size(model: TrainedModel, device: Device, plan: WindowPlan) -> int:
+    """Windows a forward pass takes, by rule from the model, the device and the plan."""
     kind = torch.device(device.name).type
     config = model.segmenter.encoder.config
     tokens = (config.image_size // config.patch_size) ** 2 * config.dates // config.tubelet
     logits = len(model.classes) * config.image_size**2
-    fits = min(_TOKENS[kind] // tokens, _LOGITS[kind] // logits, MAX_BATCH[kind], windows)
-    return max(fits, 2)
+    most = min(_TOKENS[kind] // tokens, _LOGITS[kind] // logits, MAX_BATCH[kind])
+    return choose_batch(plan, most)
 
 
 class Inference:

@@ -159,8 +159,8 @@ def plan_layout(
         classes: classes K; the unfinished rows hold K float32 a pixel.
         input_bytes: stored bytes of one pixel over all dates and bands, with validity.
         source_rows: rows that one read brings in, from the block height of the file.
-        batch: windows a forward pass takes; a block holds a few batches, so that
-            little of them is padding.
+        batch: windows a forward pass takes; a block holds a few batches, as many as
+            leave least of them padding.
         memory: bytes, the ceiling over the model itself.
 
     Raises:
@@ -186,9 +186,42 @@ def plan_layout(
             f"{plan.size} px with {classes} classes; give --memory {needed + 0.1:.1f}GiB or more"
         )
     strip = -(-plan.width // -(-plan.width // widest))
-    wanted = min(max(4 * batch // len(plan.cols_over(0, strip)), 1), len(plan.rows))
-    rows = next((r for r in range(wanted, 1, -1) if column(r) * (strip + beside) <= spare), 1)
-    return Layout(strip, rows)
+    cols = len(plan.cols_over(0, strip))
+    fits = [
+        rows
+        for rows in _block_rows(plan, cols, batch)
+        if rows == 1 or column(rows) * (strip + beside) <= spare
+    ]
+    return Layout(strip, min(fits, key=lambda rows: _computed(plan, cols, rows, batch)))
+
+
+def choose_batch(plan: WindowPlan, most: int) -> int:
+    """Windows a forward pass takes: ``most``, or up to half as many where fewer are padding.
+
+    A rule of the plan alone: the memory that a run is given changes no map. Two at least: a
+    batch of one computes in another order than any other.
+    """
+    step = plan.size - plan.overlap
+    cols = -(-len(plan.cols) // -(-plan.width // (ENOUGH_COLS * step)))
+    most = max(min(most, len(plan.rows) * len(plan.cols)), 2)
+    return min(
+        range(most, max(most // 2, 2) - 1, -1),
+        key=lambda batch: min(
+            _computed(plan, cols, rows, batch) for rows in _block_rows(plan, cols, batch)
+        ),
+    )
+
+
+def _block_rows(plan: WindowPlan, cols: int, batch: int) -> range:
+    """Window rows that a block may take: up to a few batches."""
+    return range(1, min(max(4 * batch // cols, 1), len(plan.rows)) + 1)
+
+
+def _computed(plan: WindowPlan, cols: int, block_rows: int, batch: int) -> int:
+    """Windows of a strip with those that only fill the last batch of each block."""
+    blocks, rest = divmod(len(plan.rows), block_rows)
+    batches = blocks * -(-block_rows * cols // batch) + -(-rest * cols // batch)
+    return batches * batch
 
 
 def _overlapping(starts: list[int], size: int, start: int, stop: int) -> range:

@@ -35,6 +35,7 @@ class BlendBuffer:
         self.sums = torch.zeros((classes, area.height, area.width), device=device)
         weight = torch.from_numpy(plan.weight).to(device)
         self._weight = weight[:, None] * weight[None, :]
+        self._weighted = torch.empty((classes, plan.size, plan.size), device=device)
         self._row_norm = torch.from_numpy(plan.row_norm).to(device)
         self._col_norm = torch.from_numpy(plan.col_norm).to(device)
 
@@ -47,7 +48,8 @@ class BlendBuffer:
             slice(row - window.row, stop_row - window.row),
             slice(col - window.col, stop_col - window.col),
         )
-        weighted = logits[:, *seen].float() * self._weight[seen]
+        weighted = self._weighted[:, : stop_row - row, : stop_col - col]
+        torch.mul(logits[:, *seen], self._weight[seen], out=weighted)
         here = self._slices(Window(row, col, stop_row - row, stop_col - col))
         self.sums[:, *here] += weighted
 
@@ -98,16 +100,45 @@ class SeamSums:
 
 
 def probabilities_of(logits: Tensor) -> Tensor:
-    """Softmax over the classes of (K, height, width), in one order on every shape.
+    """Softmax over the classes of (K, height, width), in one order on every shape."""
+    probabilities = logits.clone(memory_format=torch.contiguous_format)
+    _into_probabilities(probabilities, logits.amax(0))
+    return probabilities
 
-    ``torch.softmax`` sums in an order that depends on the layout of the array.
+
+def _into_probabilities(logits: Tensor, highest: Tensor) -> Tensor:
+    """Turn logits (K, height, width) into probabilities in place; returns the highest ones.
+
+    Args:
+        highest: (height, width), the largest logit of each pixel.
     """
-    shifted = (logits - logits.amax(0)).contiguous()
-    exponentials = shifted.exp_()
-    total = exponentials[0].clone()
-    for exponential in exponentials[1:]:
-        total += exponential
-    return exponentials.div_(total)
+    total = _sum_of_planes(logits.sub_(highest).exp_())
+    logits.div_(total)
+    # The exponential of the highest is exactly 1.
+    return 1.0 / total
+
+
+def _sum_of_planes(values: Tensor) -> Tensor:
+    """The sum over the classes of (K, height, width), from the first to the last.
+
+    ``torch.sum`` and ``torch.softmax`` add in an order that depends on the layout.
+    """
+    total = values[0].clone()
+    for plane in values[1:]:
+        total += plane
+    return total
+
+
+def _first_at(logits: Tensor, highest: Tensor) -> Tensor:
+    """The first class (height, width) uint8 whose logit is the highest.
+
+    As ``argmax``, which walks over the classes of one pixel after another: on a CPU
+    many times slower than planes compared as wholes.
+    """
+    count = len(logits)
+    ranks = torch.arange(count, 0, -1, dtype=torch.uint8, device=logits.device)
+    ranked = (logits == highest).view(torch.uint8).mul_(ranks[:, None, None])
+    return ranked.amax(0).neg_().add_(count)
 
 
 def seam_sums(
@@ -141,9 +172,7 @@ def seam_sums(
 
 
 def _pair_sums(here: Tensor, before: Tensor, pairs: Tensor, edges: Tensor) -> SeamSums:
-    difference = (here[0] - before[0]).abs_()
-    for a, b in zip(here[1:], before[1:], strict=True):
-        difference += (a - b).abs_()
+    difference = _sum_of_planes((here - before).abs_())
     units = (difference * (_SEAM_UNIT / len(here))).round_().to(torch.int64)
     units.masked_fill_(~pairs, 0)
     at_edge = pairs & edges
@@ -203,15 +232,21 @@ def finish_piece(
         SceneError: a pixel to map has no probabilities, because numbers overflowed.
     """
     logits = buffer.blended(area)
-    probabilities = probabilities_of(logits / calibration.temperature)
     valid = torch.from_numpy(codes == 0).to(logits.device)
+    inner = (slice(owned.row - area.row, None), slice(owned.col - area.col, None))
+    kept = logits[:, *inner].cpu().numpy().copy() if keep_logits else None
+    # Classes come of the logits, not the probabilities: those may be equal after rounding,
+    # and a temperature must change no class.
+    highest = logits.amax(0)
+    classes = _first_at(logits, highest)[inner]
+    if calibration.temperature != 1:
+        logits.div_(calibration.temperature)
+        highest.div_(calibration.temperature)
+    best = _into_probabilities(logits, highest)[inner]
+    probabilities = logits
     seams = seam_sums(probabilities, valid, plan, area, owned)
 
-    inner = (slice(owned.row - area.row, None), slice(owned.col - area.col, None))
-    codes, probabilities, logits = codes[inner], probabilities[:, *inner], logits[:, *inner]
-    # Of the logits, not the probabilities: those may be equal after rounding, and a
-    # temperature must change no class.
-    best, classes = probabilities.amax(0), logits.argmax(0).to(torch.uint8)
+    codes, probabilities = codes[inner], probabilities[:, *inner]
     if bool((best.isnan() & valid[inner]).any()):
         # One pixel far from any reflectance spoils every window that sees it.
         raise SceneError(
@@ -231,6 +266,6 @@ def finish_piece(
         classes=np.where(codes == 0, classes.cpu().numpy(), codes),
         confidence=np.where(codes == 0, confidence, np.uint8(NODATA)),
         probabilities=stored,
-        logits=logits.cpu().numpy() if keep_logits else None,
+        logits=kept,
         seams=seams,
     )

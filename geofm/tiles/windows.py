@@ -3,6 +3,9 @@
 from geofm.errors import TilingError
 from geofm.scenes.window import Window
 
+MOST_PASSES = 1.25
+"""Forward passes a pixel on a large grid: (size / (size - overlap)) squared, at most."""
+
 
 def plan_windows(height: int, width: int, *, size: int, overlap: int = 0) -> list[Window]:
     """Plan square windows that together cover a grid, row by row.
@@ -49,11 +52,12 @@ def axis_starts(length: int, *, size: int, overlap: int = 0) -> list[int]:
 
 
 def usual_overlap(size: int, *, patch: int) -> int:
-    """Pixels that windows of a map share unless told: an eighth, in whole patches.
+    """Pixels that windows of a map share unless told: as many as `MOST_PASSES` pays for.
 
-    Whole patches: neighbours then cut the ground into the same patches.
+    In whole patches where one fits: neighbours then cut the ground into the same patches.
 
-    >>> usual_overlap(224, patch=16), usual_overlap(16, patch=16)
-    (32, 8)
+    >>> usual_overlap(224, patch=16), usual_overlap(64, patch=8)
+    (16, 6)
     """
-    return min(max(round(size / 8 / patch), 1) * patch, size // 2)
+    most = int(size * (1 - MOST_PASSES**-0.5))
+    return most // patch * patch or most

@@ -17,6 +17,7 @@ from geofm.predict.mapping import map_in_memory, map_to_file
 from geofm.scenes.open import open_scene
 from geofm.scenes.window import Window
 from geofm.tasks import NODATA
+from geofm.tiles.windows import usual_overlap
 
 SEEDS = st.integers(0, 2**16)
 
@@ -208,7 +209,8 @@ def test_every_shape_maps_each_pixel_on_its_grid(tiny_model, write_raster, dn_of
         assert result.transform.almost_equals(source.transform, 1e-9)
         assert result.shape == source.shape
     assert classes.max() < 3
-    expected = reference_probabilities(tiny_model(), dn, np.ones(dn.shape[1:], bool), 8)
+    overlap = usual_overlap(32, patch=8)
+    expected = reference_probabilities(tiny_model(), dn, np.ones(dn.shape[1:], bool), overlap)
     ordered = np.sort(expected, axis=0)
     clear = ordered[-1] - ordered[-2] > 1e-5
     np.testing.assert_array_equal(classes[clear], expected.argmax(0)[clear])

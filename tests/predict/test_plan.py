@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geofm.errors import ConfigError
-from geofm.predict.plan import GIB, Layout, WindowPlan, pieces, plan_layout
+from geofm.predict.plan import GIB, Layout, WindowPlan, choose_batch, pieces, plan_layout
 from geofm.scenes.window import Window
 
 PLANS = st.builds(
@@ -85,3 +85,27 @@ def test_a_ceiling_below_one_window_is_refused_with_what_is_needed():
     plan = WindowPlan(50_000, 50_000, size=224, overlap=56)
     with pytest.raises(ConfigError, match=r"too small for windows of 224 px.*--memory \d+\.\dGiB"):
         plan_layout(plan, classes=200, input_bytes=60, source_rows=512, batch=8, memory=400 * 2**20)
+
+
+@given(plan=PLANS, most=st.integers(1, 40))
+def test_a_batch_leaves_no_more_padding_than_the_largest_one(plan, most):
+    """Counted by laying out every block, as the engine does."""
+    batch = choose_batch(plan, most)
+    windows = len(plan.rows) * len(plan.cols)
+    most = max(min(most, windows), 2)
+    assert max(most // 2, 2) <= batch <= most
+    assert computed(plan, batch) <= computed(plan, most)
+
+
+def computed(plan, batch):
+    layout = plan_layout(
+        plan, classes=2, input_bytes=15, source_rows=32, batch=batch, memory=2 * GIB
+    )
+    (blocks,) = layout.strips(plan)
+    sizes = [(stop - first) * len(plan.cols) for first, stop in (b.window_rows for b in blocks)]
+    assert sum(sizes) == len(plan.rows) * len(plan.cols)
+    return sum(-(-size // batch) * batch for size in sizes)
+
+
+def test_a_tile_of_ten_by_ten_windows_has_no_padding():
+    assert choose_batch(WindowPlan(2048, 2048, size=224, overlap=16), 16) == 10
