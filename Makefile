@@ -3,6 +3,8 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 READY  := $(VENV)/.installed
+# A worker a core; each keeps to one thread.
+PYTEST := $(PYTHON) -m pytest --numprocesses=logical --maxprocesses=8
 # The uv on the PATH, or a private one, fetched when first needed.
 UV     := $(shell command -v uv || echo .uv/bin/uv)
 
@@ -21,14 +23,14 @@ demo: $(READY)
 	$(VENV)/bin/geofm demo
 
 test: $(READY)
-	$(PYTHON) -m pytest
+	$(PYTEST)
 
 check: $(READY)
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(VENV)/bin/lint-imports
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 fix: $(READY)
 	$(PYTHON) -m ruff format .
