@@ -22,9 +22,9 @@ from geofm.model.metrics import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
-    """The second model less the first, on the same pixels.
+    """The second model less the first, on the same pixels; ``print`` shows a table.
 
     A pixel that a model calls unsure counts by the class it holds back, so that saying
     less is no advantage.
@@ -46,6 +46,13 @@ class Comparison:
     p: float | None
     blocks: int
     note: str
+
+    def __str__(self) -> str:
+        from geofm.assess.table import comparison_text  # which knows comparisons
+
+        return comparison_text(self)
+
+    __repr__ = __str__
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""

@@ -85,11 +85,12 @@ class PretrainedEncoder:
     report: LoadReport | None = None
 
     def __repr__(self) -> str:
-        shape = self.encoder.config
+        shape, count = self.encoder.config, self.contract.dates
+        dates = "1 date" if count == 1 else f"{count} dates"
         lines = [
             f"encoder {self.name}",
             f"  ViT, {shape.depth} blocks {shape.embed_dim} wide, patches of {shape.patch_size} px",
-            f"  {self.contract.dates} dates of {', '.join(self.contract.bands)}",
+            f"  {dates} of {', '.join(self.contract.bands)}",
             f"  licences: {', '.join(self.provenance.get('licences', ())) or 'not recorded'}",
             f"  sha256: {self.sha256 or 'not saved yet'}",
         ]

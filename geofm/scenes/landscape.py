@@ -60,8 +60,8 @@ class _Growth:
 _GROWTH = (
     _Growth(95, 300, 0.8, GRASS, GRASS, GRASS),
     _Growth(100, 310, 0.9, FOREST, FOREST, FOREST),
-    _Growth(165, 255, 0.9),
-    _Growth(178, 262, 0.9, (0.03, 0.08, 0.04, 0.46, 0.22, 0.10)),
+    _Growth(163, 272, 0.9),
+    _Growth(180, 252, 0.9, (0.03, 0.08, 0.04, 0.46, 0.22, 0.10)),
     _Growth(75, 178, 0.85),
     _Growth(150, 290, 0.35, GRASS, SOIL, SOIL),
 )
@@ -134,7 +134,7 @@ def make_season(
     fields = _fields(rng, height, width, side=16)
     count = int(fields.max()) + 1
     kinds = rng.choice(len(CROPS), count, p=(0.16, 0.12, 0.26, 0.22, 0.16, 0.08))
-    late, lush = rng.normal(0, 12, count), rng.normal(1, 0.15, count)
+    late, lush = rng.normal(0, 9, count), rng.normal(1, 0.15, count)
     patchy = 1 + 0.12 * _rough(rng, height, width, roughness=1.5)
     layers = []
     for day in days:
