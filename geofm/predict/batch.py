@@ -259,8 +259,8 @@ def _nothing_left(state: _State) -> bool:
 
 
 def _patience(state: _State) -> float:
-    """Seconds to wait for an end; none where a worker could begin something."""
-    return _TICK if state.running or _soonest(state) > 0 else 0.0
+    """Seconds to wait for an end, or until something may begin."""
+    return _TICK if state.running else min(max(_soonest(state), 0.0), _TICK)
 
 
 def _soonest(state: _State) -> float:
