@@ -321,6 +321,7 @@ def map_scene(
     overwrite: bool = False,
     polygons: str | Path | None = None,
     min_area: float = 0.0,
+    html: str | Path | None = None,
     command: str = "",
     progress: Progress | None = None,
 ) -> MapReport:
@@ -338,6 +339,8 @@ def map_scene(
             class: ``class``, ``class_name``, ``hectares`` on the ellipsoid and mean
             ``confidence``, percent.
         min_area: leave out polygons below, hectares.
+        html: a page with the scene under its map, to pan and zoom, offline, as
+            `geofm.plot.slippy`.
         command: what the user typed, for the receipt.
         probabilities, accept, precision, device, progress: as `Model.map`.
 
@@ -356,6 +359,7 @@ def map_scene(
         overwrite=overwrite,
         polygons=None if polygons is None else Path(polygons),
         min_area=min_area,
+        html=None if html is None else Path(html),
     )
     return map_to_file(
         model.trained, scene, output, options=options, command=command, progress=progress
@@ -394,7 +398,7 @@ def map_batch(
         manifest: as `open_scenes` takes it; of a STAC collection or catalogue each item is a
             scene. Files in ``output`` are none.
         output: folder of the maps, made if it is not there.
-        workers: processes; one a GPU, or by cores and memory, by default.
+        workers: processes; 0 maps in this one. By default one a GPU, else by cores and memory.
         threads: of torch in each worker on a CPU; part of the recipe.
         scheduler: of a Dask cluster, such as ``"tcp://host:8786"``, whose workers share the
             disk; ``"local"`` starts one on this machine.
@@ -429,7 +433,7 @@ def map_batch(
             overwrite=overwrite,
         ),
         options=BatchOptions(
-            workers=workers or _workers(trained, memory=memory, device=device),
+            workers=_workers(trained, memory=memory, device=device) if workers is None else workers,
             threads=threads,
             scheduler=scheduler,
             tries=tries,

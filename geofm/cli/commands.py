@@ -146,6 +146,7 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
         Path(flags.output),
         inputs=[*flags.scenes, *([flags.quality] if flags.quality else [])],
         polygons=polygons,
+        html=Path(flags.html) if flags.html else None,
         resume=flags.resume,
         overwrite=flags.overwrite,
     )
@@ -166,6 +167,7 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
             overwrite=flags.overwrite,
             polygons=polygons,
             min_area=flags.min_area,
+            html=flags.html,
             command=typed(words),
             progress=progress,
         )

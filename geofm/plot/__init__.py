@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from geofm.plot.charts import area, confusion, curve, reliability
     from geofm.plot.pictures import compare, confidence, map, scene  # noqa: A004  it is one
     from geofm.plot.rebuilt import reconstructions
+    from geofm.plot.webmap import slippy
 
 _ROOMS = {
     "area": "charts",
@@ -22,6 +23,7 @@ _ROOMS = {
     "reconstructions": "rebuilt",
     "reliability": "charts",
     "scene": "pictures",
+    "slippy": "webmap",
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "reconstructions",
     "reliability",
     "scene",
+    "slippy",
 ]
 
 

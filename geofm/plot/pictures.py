@@ -29,7 +29,7 @@ from geofm.plot.ink import (
     save_figure,
     swatches,
 )
-from geofm.plot.sources import MapPixels, open_map
+from geofm.plot.sources import MapPixels, check_grid, open_map
 from geofm.predict.mapping import MapReport
 from geofm.scenes.ground import ground_resolution
 from geofm.scenes.labels import Labels
@@ -190,7 +190,7 @@ def compare(
         SceneError: the map is none, or a file cannot be read.
     """
     opened = open_map(map)
-    _check_size(opened.shape, scene, "map")
+    check_grid(opened.geobox, scene, "map")
     places = thin_places(scene.shape, SIDE)
     images, name = scene_images(scene.select(dates=[len(scene.dates) - 1]), *places, bands)
     codes = _codes(opened, *places)
@@ -241,20 +241,16 @@ def _codes(opened: MapPixels, rows: Ints, cols: Ints) -> Codes:
     return pick_codes(opened.codes, opened.shape, rows, cols)
 
 
-def _check_size(shape: Sequence[int], scene: Scene, what: str) -> None:
-    if tuple(shape) != scene.shape:
-        raise GridError(
-            f"the {what} has {shape[0]} x {shape[1]} pixels, and {scene.id} has "
-            f"{scene.shape[0]} x {scene.shape[1]}; give those of one grid"
-        )
-
-
 def _target(labels: "Labels | Codes", scene: Scene, places: tuple[Ints, Ints]) -> Codes:
     if isinstance(labels, Labels):
-        _check_size(tuple(labels.geobox.shape), scene, "labels' grid")
+        check_grid(labels.geobox, scene, "labels' grid")
         return pick_codes(labels.read, scene.shape, *places)
     codes = np.asarray(labels)
-    _check_size(codes.shape, scene, "labels' array")
+    if codes.shape != scene.shape:
+        raise GridError(
+            f"the labels have the shape {codes.shape}, and {scene.id} has {scene.shape}; give "
+            "those of one grid"
+        )
     return codes[places].astype(np.uint8)
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from geofm.errors import SceneError
+from geofm.errors import GridError, SceneError
 from geofm.export.flags import flagged_classes
 from geofm.plot.ink import COLORS
 from geofm.predict.mapping import MapReport
 from geofm.predict.publish import output_files
 from geofm.scenes.arraygrid import array_grid
 from geofm.scenes.facts import read_facts, read_preview, read_window
+from geofm.scenes.reader import Scene
+from geofm.scenes.warp import same_grid
 from geofm.scenes.window import Window
 from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass
 
@@ -76,6 +78,22 @@ def open_map(source: "str | Path | MapReport | xr.Dataset") -> MapPixels:
         case str() | Path():
             return _from_file(Path(source))
     return _from_dataset(source)
+
+
+def check_grid(grid: GeoBox, scene: Scene, what: str) -> None:
+    """Raise unless something lies pixel by pixel on a scene.
+
+    Raises:
+        GridError: it has another size, or lies elsewhere.
+    """
+    (height, width), (rows, cols) = grid.shape, scene.shape
+    if (height, width) != (rows, cols):
+        raise GridError(
+            f"the {what} has {height} x {width} pixels, and {scene.id} has {rows} x {cols}; "
+            "give those of one grid"
+        )
+    if grid.crs is not None and scene.geobox.crs is not None and not same_grid(grid, scene.geobox):
+        raise GridError(f"the {what} lies elsewhere than {scene.id}; give those of one grid")
 
 
 def _from_file(path: Path) -> MapPixels:

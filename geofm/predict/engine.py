@@ -118,17 +118,21 @@ def prepare(model: TrainedModel, scene: Scene, options: MapOptions) -> MapJob:
     plan = WindowPlan(*scene.shape, size=size, overlap=overlap)
     device = choose_device(options.precision, options.device)
     batch = batch_size(model, device, plan)
-    dates, bands = len(match.scene.dates), len(match.scene.bands)
     layout = plan_layout(
         plan,
         classes=len(model.classes),
-        input_bytes=dates * (bands * match.scene.dtype.itemsize + 2) + 1,
+        input_bytes=input_bytes(match.scene),
         source_rows=source_rows(match.scene, size - overlap),
         batch=batch,
         memory=options.memory,
     )
     recipe = make_recipe(model, match, plan, device, batch)
     return MapJob(model, match, plan, layout, device, recipe, options)
+
+
+def input_bytes(scene: Scene) -> int:
+    """Bytes of one pixel that is held: every band and date, with validity and codes."""
+    return len(scene.dates) * (len(scene.bands) * scene.dtype.itemsize + 2) + 1
 
 
 def run(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
+from geofm.export.webmap import SIDE
 from geofm.model.folder import TrainedModel
 from geofm.predict.engine import MapJob, MapOptions, Progress, prepare, run
 from geofm.predict.plan import Block
@@ -19,6 +20,7 @@ from geofm.predict.publish import check_output, map_layers, publish
 from geofm.predict.recipe import Recipe
 from geofm.predict.scratch import open_scratch
 from geofm.predict.stitch import MapPiece, SeamSums
+from geofm.scenes.mercator import mercator_grid
 from geofm.scenes.reader import Scene
 from geofm.tasks import NODATA
 
@@ -86,8 +88,9 @@ def map_to_file(
 
     Beside ``OUT.tif`` stand ``OUT_confidence.tif``, with ``probabilities`` also
     ``OUT_probabilities.tif``, and ``OUT.json``, the STAC item with the receipt; the
-    ``polygons`` stand where the options say. They appear together at the end, the map
-    last; until then, and after a kill, there is only the folder ``.OUT.tif.partial``.
+    ``polygons`` and the ``html`` page stand where the options say. They appear together at the
+    end, the map last; until then, and after a kill, there is only the folder
+    ``.OUT.tif.partial``.
 
     Args:
         scene: any bands in any order; it is matched with the model's pixel contract.
@@ -107,9 +110,12 @@ def map_to_file(
         out,
         inputs=scene.paths,
         polygons=options.polygons,
+        html=options.html,
         resume=options.resume,
         overwrite=options.overwrite,
     )
+    if options.html is not None:
+        mercator_grid(scene.geobox, SIDE)  # refuses what no web map shows, before any work
     job = prepare(model, scene, options)
     with (
         open_scratch(

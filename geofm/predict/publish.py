@@ -11,11 +11,11 @@ import numpy as np
 from geofm.errors import OutputError
 from geofm.export.geotiff import RawLayer, write_cog
 from geofm.export.stac import map_item
-from geofm.export.vector import Codes, check_polygons_output, write_polygons
+from geofm.export.vector import check_polygons_output, write_polygons
+from geofm.export.webmap import Read, check_page_output, web_page, write_web_page
 from geofm.predict.engine import MapJob
 from geofm.predict.scratch import Scratch, disk_errors, scratch_folder
 from geofm.predict.stitch import PROBABILITY_STEPS, SeamSums
-from geofm.scenes.window import Window
 
 
 def output_files(out: Path) -> dict[str, Path]:
@@ -37,6 +37,7 @@ def check_output(
     *,
     inputs: Sequence[str],
     polygons: Path | None = None,
+    html: Path | None = None,
     resume: bool,
     overwrite: bool,
 ) -> None:
@@ -50,7 +51,7 @@ def check_output(
 
     Raises:
         OutputError: no name of a GeoTIFF, a folder, a file that exists, or an input; the
-            same of ``polygons``.
+            same of ``polygons`` and ``html``.
     """
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise OutputError(f"the output {out.name} is no GeoTIFF name; give one that ends in .tif")
@@ -59,6 +60,8 @@ def check_output(
     begun = resume and scratch_folder(out).is_dir()
     if polygons is not None:
         check_polygons_output(polygons, overwrite=overwrite or begun)
+    if html is not None:
+        check_page_output(html, overwrite=overwrite or begun)
     for path in reversed(output_files(out).values()):
         if not path.exists():
             continue
@@ -143,33 +146,54 @@ def publish(
         built_polygons = wanted and _build_polygons(job, scratch, wanted, out.stem)
         if built_polygons:
             stack.callback(built_polygons.unlink, missing_ok=True)
+        page = job.options.html
+        built_page = page and _build_page(job, scratch, page, out.stem)
+        if built_page:
+            stack.callback(built_page.unlink, missing_ok=True)
         if wanted and built_polygons:
             _move(built_polygons, wanted)
+        if page and built_page:
+            _move(built_page, page)
         for path in places.values():
             for name in (f"{path.name}.aux.xml", path.name):
                 _move(scratch.folder / name, path.with_name(name))
         scratch.remove()
-    return {**files, **({"polygons": wanted} if wanted else {}), "item": places["item"]}
+    more = {"polygons": wanted, "html": page}
+    return {
+        **files,
+        **{role: path for role, path in more.items() if path},
+        "item": places["item"],
+    }
 
 
 def _build_polygons(job: MapJob, scratch: Scratch, out: Path, layer: str) -> Path:
     """The map's polygons in a file beside ``out``, not yet in its place."""
-    classes, confidence = (
-        np.memmap(scratch.raw(name), np.uint8, "r", shape=job.scene.shape)
-        for name in ("classes", "confidence")
-    )
-
-    def read(window: Window) -> tuple[Codes, Codes]:
-        return np.array(classes[window.slices]), np.array(confidence[window.slices])
-
+    classes, confidence = _readers(job, scratch)
     return write_polygons(
-        read,
+        lambda window: (classes(window), confidence(window)),
         job.scene.geobox,
         job.model.classes,
         out,
         layer=layer,
         min_area=job.options.min_area,
     )
+
+
+def _build_page(job: MapJob, scratch: Scratch, out: Path, title: str) -> Path:
+    """The page of scene and map beside ``out``, not yet in its place."""
+    classes = dict(enumerate(job.model.classes))
+    page = web_page(job.scene, classes, *_readers(job, scratch), title=title)
+    return write_web_page(page, out)
+
+
+def _readers(job: MapJob, scratch: Scratch) -> tuple[Read, Read]:
+    """Classes and confidence of a window, from the scratch."""
+
+    def reader(name: str) -> Read:
+        raw = np.memmap(scratch.raw(name), np.uint8, "r", shape=job.scene.shape)
+        return lambda window: np.array(raw[window.slices])
+
+    return reader("classes"), reader("confidence")
 
 
 def _move(built: Path, final: Path) -> None:
