@@ -29,6 +29,8 @@ LINES = {
 }
 # Those that install other packages; run when named.
 BY_NAME = {
+    "batch": ["batch_scaling.py"],  # wants a machine with two idle cores
+    "batch-chaos": ["batch_chaos.py"],
     "install": ["install_size.py"],
     "products": ["products.py"],  # needs the real products of ../shared/data
     "mae-step": ["mae_step.py"],  # TerraTorch in .peers
