@@ -26,6 +26,7 @@ from geofm.scenes.catalog import Pair
 from geofm.scenes.labels import open_labels
 from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Scene
+from geofm.shipped import shipped
 from geofm.tasks import IGNORE, MapClass
 from geofm.tiles.splits import Split, check_apart, plan_blocks, split_by_area
 from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig
@@ -124,14 +125,14 @@ def demo_data() -> tuple[Path, Path]:
     Raises:
         SceneError: they are in neither place.
     """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "data", package.parent / "data"):
-        if (folder / SCENE).is_file() and (folder / LABELS).is_file():
-            return folder / SCENE, folder / LABELS
-    raise SceneError(
-        f"the demo's {SCENE} is neither in {package / 'data'} nor in {package.parent / 'data'}; "
-        "install geofm again, or run data/make_demo_scene.py in a checkout"
-    )
+    found = shipped(SCENE, LABELS)
+    if found is None:
+        raise SceneError(
+            f"the demo's {SCENE} and {LABELS} are not here; install geofm again, or run "
+            "data/make_demo_scene.py in a checkout"
+        )
+    scene, labels = found
+    return scene, labels
 
 
 def run_demo(out: Path = Path("runs/demo"), *, progress: Progress | None = None) -> DemoReport:

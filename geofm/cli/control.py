@@ -113,11 +113,12 @@ def _rows_path(output: str) -> Path:
 
 def _encoder(flags: Namespace, *, dates: int) -> "PretrainedEncoder | None":
     from geofm import api
+    from geofm.shipped import encoder_folder
 
     if flags.encoder is None:
         return None
     # A folder stays as it was trained; a published encoder is built for so many dates.
-    return api.load_encoder(flags.encoder, dates=None if Path(flags.encoder).is_dir() else dates)
+    return api.load_encoder(flags.encoder, dates=None if encoder_folder(flags.encoder) else dates)
 
 
 def _draw(curve: "LabelCurve", title: str, path: Path) -> None:

@@ -1,7 +1,6 @@
 """``geofm pretrain`` and ``geofm finetune``: scenes and labels in, a folder out."""
 
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geofm.cli.arguments import (
@@ -199,8 +198,9 @@ def _finetuned(model: "Model", output: str, style: Style) -> Result:
 def _encoder(source: str | None, *, dates: int) -> "PretrainedEncoder | None":
     """An encoder folder, or a published encoder for so many dates."""
     from geofm import api
+    from geofm.shipped import encoder_folder
 
     if source is None:
         return None
-    folder = Path(source).is_dir()
-    return api.load_encoder(source) if folder else api.load_encoder(source, dates=dates)
+    # A folder stays as it was trained; a published encoder is built for so many dates.
+    return api.load_encoder(source, dates=None if encoder_folder(source) else dates)

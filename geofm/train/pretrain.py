@@ -25,6 +25,7 @@ from geofm.scenes.match import masked_as
 from geofm.scenes.reader import Scene
 from geofm.scenes.skipped import Skipped, check_skipped
 from geofm.scenes.window import Window
+from geofm.shipped import encoder_folder
 from geofm.tiles.area import Area, areas_of, footprint
 from geofm.tiles.dataset import Sample, Spot, TileDataset, valid_spots
 from geofm.tiles.statistics import BandStatistics, measure_statistics
@@ -194,8 +195,9 @@ def start_from(source: PretrainedEncoder | str | Path | None, *, dates: int) -> 
     """
     if source is None or isinstance(source, PretrainedEncoder):
         return Start(source)
-    if Path(source).is_dir():
-        return Start(load_encoder_folder(Path(source)))
+    folder = encoder_folder(source)
+    if folder is not None:
+        return Start(load_encoder_folder(folder))
     adapt = Adaptation(dates=dates)
     encoder = load_prithvi(source, adapt=adapt)
     try:
