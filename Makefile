@@ -9,7 +9,7 @@ PYTEST := $(PYTHON) -m pytest --numprocesses=logical --maxprocesses=8
 UV     := $(shell command -v uv || echo .uv/bin/uv)
 
 .NOTPARALLEL:
-.PHONY: help demo test check fix bench clean
+.PHONY: help demo test check fix bench docs clean
 
 help:
 	@echo "make demo    map a real scene: pretrain, fine-tune, map (about two minutes, offline)"
@@ -17,6 +17,7 @@ help:
 	@echo "make check   format, lint, import contracts, types and the quick tests"
 	@echo "make fix     format, and repair what the linter can"
 	@echo "make bench   print the measured table"
+	@echo "make docs    write the API pages and how-tos to build/docs"
 	@echo "make clean   remove what the targets above made"
 
 demo: $(READY)
@@ -38,6 +39,9 @@ fix: $(READY)
 
 bench: $(READY)
 	$(PYTHON) tests/bench/run.py
+
+docs: $(READY)
+	$(PYTHON) docs/make.py
 
 clean:
 	rm -rf $(VENV) .uv .peers runs build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
