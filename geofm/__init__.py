@@ -1,8 +1,14 @@
 """geofm: satellite scenes to maps of floods, burn scars and crops, with a number one can defend.
 
 >>> import geofm
->>> scene = geofm.open_scene("scene.tif")          # doctest: +SKIP
->>> flood = geofm.load_model("flood.geofm").map(scene)  # doctest: +SKIP
+>>> scene = geofm.open_scene("scene.tif")  # doctest: +SKIP
+>>> model = geofm.load_model("flood.geofm")  # doctest: +SKIP
+>>> flood = model.map(scene)  # an xarray.Dataset on the scene's grid  # doctest: +SKIP
+>>> geofm.map_scene(model, scene, "flood.tif")  # of any size  # doctest: +SKIP
+
+Pictures are in `geofm.plot`, accessors of xarray in `geofm.xarray`, how-tos in `geofm.howto`. All
+other modules are private, and may change. What is refused raises `GeofmError`, whose sentence says
+what was found, what was needed, and the next step.
 """
 
 from importlib import import_module
@@ -12,6 +18,7 @@ from geofm.errors import GeofmError
 
 if TYPE_CHECKING:
     from geofm.api import (
+        Again,
         AreaDesign,
         AreaEstimate,
         BatchReport,
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
         CurveConfig,
         DesignConfig,
         EncoderShape,
+        Estimate,
         Evaluation,
         FinetuneConfig,
         LabelCurve,
@@ -42,6 +50,7 @@ if TYPE_CHECKING:
         compare_controls,
         design_area,
         estimate_area,
+        estimate_map,
         evaluate,
         find_roles,
         finetune,
@@ -49,6 +58,7 @@ if TYPE_CHECKING:
         label_curve,
         load_encoder,
         load_model,
+        map_again,
         map_batch,
         map_scene,
         open_catalog,
@@ -68,6 +78,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Again",
     "AreaDesign",
     "AreaEstimate",
     "BatchReport",
@@ -76,6 +87,7 @@ __all__ = [
     "CurveConfig",
     "DesignConfig",
     "EncoderShape",
+    "Estimate",
     "Evaluation",
     "FinetuneConfig",
     "GeofmError",
@@ -100,6 +112,7 @@ __all__ = [
     "compare_controls",
     "design_area",
     "estimate_area",
+    "estimate_map",
     "evaluate",
     "find_roles",
     "finetune",
@@ -107,6 +120,7 @@ __all__ = [
     "label_curve",
     "load_encoder",
     "load_model",
+    "map_again",
     "map_batch",
     "map_scene",
     "open_catalog",

@@ -42,7 +42,11 @@ from geofm.model.prithvi import Adaptation, load_prithvi
 from geofm.model.timm_vit import load_timm
 from geofm.pairing.open import open_catalog, open_pairs
 from geofm.pairing.scenes import Opened, find_entries, open_scenes
+from geofm.predict import again as predict_again
+from geofm.predict.again import Again
+from geofm.predict import estimate
 from geofm.predict.engine import MapOptions, Progress
+from geofm.predict.estimate import Estimate
 from geofm.predict.infer import Precision
 from geofm.predict.many import BatchOptions, BatchReport, map_many
 from geofm.predict.mapping import MapArrays, MapReport, map_in_memory, map_to_file
@@ -52,6 +56,7 @@ from geofm.scenes.labels import Labels, open_labels
 from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Pixels, Scene
 from geofm.scenes.window import Window
+from geofm.shipped import encoder_folder
 from geofm.show import model_html, scene_html
 from geofm.tasks import NODATA, MapClass, find_task
 from geofm.tiles.leakage import Leakage, find_roles
@@ -65,6 +70,7 @@ if TYPE_CHECKING:
     from geofm.assess.control import ControlTable
 
 __all__ = [
+    "Again",
     "AreaDesign",
     "AreaEstimate",
     "BatchReport",
@@ -73,6 +79,7 @@ __all__ = [
     "CurveConfig",
     "DesignConfig",
     "EncoderShape",
+    "Estimate",
     "Evaluation",
     "FinetuneConfig",
     "LabelCurve",
@@ -95,6 +102,7 @@ __all__ = [
     "compare_controls",
     "design_area",
     "estimate_area",
+    "estimate_map",
     "evaluate",
     "find_roles",
     "finetune",
@@ -102,6 +110,7 @@ __all__ = [
     "label_curve",
     "load_encoder",
     "load_model",
+    "map_again",
     "map_batch",
     "map_scene",
     "open_catalog",
@@ -224,9 +233,9 @@ def load_encoder(
     """Open an encoder, checked whole; ``print`` shows its licence, hash and load report.
 
     Args:
-        source: a folder that geofm wrote; a published name, such as
-            ``"prithvi-eo-2.0-300m-tl"``, which is downloaded once; or a
-            published file; or ``"timm/NAME"``, any plain vision transformer of
+        source: a folder that geofm wrote; ``"geofm-small"``, which ships with geofm; a
+            published name, such as ``"prithvi-eo-2.0-300m-tl"``, which is downloaded once;
+            or a published file; or ``"timm/NAME"``, any plain vision transformer of
             timm. What follows is for published ones.
         bands: some of its bands, in any order; all by default.
         dates, image_size: of an input; as published by default.
@@ -252,14 +261,15 @@ def load_encoder(
                 "it will see"
             )
         return load_timm(str(source).removeprefix("timm/"), contract, image_size=image_size)
-    if not Path(source).is_dir():
+    folder = encoder_folder(source)
+    if folder is None:
         return load_prithvi(source, config=config, adapt=adapt)
     if adapt != Adaptation() or config is not None:
         raise ModelError(
             f"{source} is an encoder folder and stays as it was trained; leave out bands, dates, "
             "image_size, positions, norm_eps and config"
         )
-    return load_encoder_folder(Path(source))
+    return load_encoder_folder(folder)
 
 
 def import_model(
@@ -459,6 +469,78 @@ def _workers(model: TrainedModel, *, memory: int, device: str | None) -> int:
         ceiling=memory,
         weights=weights,
     )
+
+
+def map_again(
+    map: str | Path,  # noqa: A002  it is one
+    output: str | Path,
+    model: Model,
+    scene: Scene,
+    *,
+    memory: int = 2 * 2**30,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Again:
+    """Make a map again as its receipt says, and hold the files against the first ones.
+
+    Bands that were accepted, quality classes, precision, device and threads are the receipt's.
+
+    Args:
+        map: with its receipt (``OUT.json``) beside it.
+        output: ends in ``.tif``.
+        model, scene: those of the receipt.
+        memory, overwrite, command, progress: as `map_scene`.
+
+    Returns:
+        Whether the bytes are the same (``.same``), and what has changed if not; ``print``
+        shows both.
+
+    Raises:
+        SceneError: there is no receipt.
+        BandError, UnitsError, GridError, OutputError: as `map_scene`.
+    """
+    return predict_again.map_again(
+        map,
+        output,
+        model.trained,
+        scene,
+        memory=memory,
+        overwrite=overwrite,
+        command=command,
+        progress=progress,
+    )
+
+
+def estimate_map(
+    model: Model,
+    scene: Scene,
+    *,
+    probabilities: bool = False,
+    accept: Mapping[str, str] | None = None,
+    memory: int = 2 * 2**30,
+    precision: Precision = "auto",
+    device: str | None = None,
+) -> Estimate:
+    """Forecast what `map_scene` will take: seconds, memory and disk.
+
+    A probe of up to some 20 s reads, maps and writes a little of the scene; nothing is left on
+    the disk.
+
+    Args:
+        probabilities, accept, memory, precision, device: as `map_scene`.
+
+    Raises:
+        BandError, UnitsError, GridError, SceneError: the scene does not fit the model.
+    """
+    options = MapOptions(
+        probabilities=probabilities,
+        accept=accept or {},
+        memory=memory,
+        precision=precision,
+        device=device,
+    )
+    return estimate.estimate_map(model.trained, scene, options)
 
 
 def pretrain(

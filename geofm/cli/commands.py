@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geofm.cli import area, batch, check, control, evaluate, train
+from geofm.cli import again, area, batch, check, control, evaluate, train
 from geofm.cli.arguments import Result, check_free, quoted, reading
+from geofm.cli.estimate import estimate
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import as_flags, typed, wrapped
 from geofm.terminal import Style, style_of
@@ -34,7 +35,7 @@ def run(flags: Namespace, words: list[str]) -> Result:  # noqa: C901, PLR0911, P
         case "demo":
             return _demo(flags)
         case "info":
-            return _info(flags, style)
+            return _info(flags, words, style)
         case "doctor":
             return _doctor(style)
         case "pretrain":
@@ -60,9 +61,11 @@ def run(flags: Namespace, words: list[str]) -> Result:  # noqa: C901, PLR0911, P
     raise AssertionError(flags.command)
 
 
-def _info(flags: Namespace, style: Style) -> Result:
+def _info(flags: Namespace, words: list[str], style: Style) -> Result:
     from geofm.info.describe import describe
 
+    if flags.again:
+        return again.again(flags, words, style)
     page = describe(flags.path, **reading(flags))
     missing = as_flags(page.missing)
     facts = {**page.facts, "missing": missing} if missing else page.facts
@@ -154,6 +157,8 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
     scene = api.open_scene(
         flags.scenes[0] if len(flags.scenes) == 1 else flags.scenes, **reading(flags)
     )
+    if flags.estimate:
+        return estimate(flags, model, scene, style)
     with progress_bar(f"mapping {scene.id}") as progress:
         report = api.map_scene(
             model,

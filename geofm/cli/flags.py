@@ -227,6 +227,21 @@ def _info(group: Group) -> None:
     )
 
 
+def _again(group: Group) -> None:
+    group.add_argument(
+        "--again",
+        metavar="OUT.tif",
+        help="make a map again as its receipt says, and tell whether the bytes are the same",
+    )
+    group.add_argument(
+        "--model", metavar="MODEL", help="where the model is now; what the receipt names by default"
+    )
+    group.add_argument(
+        "--scene", metavar="SCENE", nargs="+", help="where the scene is now; by default likewise"
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace OUT.tif where it exists")
+
+
 def _pretrain(group: Group) -> None:
     group.add_argument(
         "scenes",
@@ -555,6 +570,11 @@ def _map(group: Group) -> None:
     group.add_argument(
         "--resume", action="store_true", help="go on where a stopped run of this map ended"
     )
+    group.add_argument(
+        "--estimate",
+        action="store_true",
+        help="map nothing: tell in some 20 s how long it will take, and what it needs",
+    )
 
 
 def _evaluate(group: Group) -> None:
@@ -703,9 +723,19 @@ COMMANDS = {
             "info",
             "show all there is to know of a scene, a map or a model",
             "Show all there is to know of a scene, a map or a model folder, on one page; for a "
-            "scene also what is missing before it can be mapped.",
-            ("geofm info scene.tif", "geofm info flood.geofm --json"),
-            (("Input", _info), (READING, _reading), ("Also", _common)),
+            "scene also what is missing before it can be mapped. With --again a map is made again "
+            "as its receipt says; the exit code is 1 where the bytes are not the same.",
+            (
+                "geofm info scene.tif",
+                "geofm info flood.geofm --json",
+                "geofm info flood.tif --again check.tif",
+            ),
+            (
+                ("Input", _info),
+                ("Making a map again", _again),
+                (READING, _reading),
+                ("Also", _common),
+            ),
         ),
         Command(
             "doctor",

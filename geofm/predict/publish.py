@@ -1,5 +1,6 @@
 """A finished scratch to the files that a user gets: whole, described, the map last."""
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from geofm.export.geotiff import RawLayer, write_cog
 from geofm.export.stac import map_item
 from geofm.export.vector import check_polygons_output, write_polygons
 from geofm.export.webmap import Read, check_page_output, web_page, write_web_page
-from geofm.predict.engine import MapJob
+from geofm.predict.engine import MapJob, MapOptions
 from geofm.predict.scratch import Scratch, disk_errors, scratch_folder
 from geofm.predict.stitch import PROBABILITY_STEPS, SeamSums
 
@@ -94,6 +95,11 @@ def map_layers(job: MapJob) -> list[RawLayer]:
     return layers
 
 
+def map_roles(options: MapOptions) -> tuple[str, ...]:
+    """The rasters of a map, by role, the classes first."""
+    return ("classes", "confidence", *(["probabilities"] if options.probabilities else []))
+
+
 def what_is_mapped(job: MapJob) -> dict[str, object]:
     """The part of a receipt that is known before the first pixel: model, scene and recipe."""
     scene = job.scene
@@ -125,6 +131,7 @@ def publish(
     files = {layer.name: places[layer.name] for layer in layers}
     receipt = {
         **what_is_mapped(job),
+        "scene_files": {path: _hash(path) for path in scene.paths},
         "seam_score": None if seams.score is None else round(seams.score, 4),
         "command": command,
     }
@@ -164,6 +171,14 @@ def publish(
         **{role: path for role, path in more.items() if path},
         "item": places["item"],
     }
+
+
+def _hash(path: str) -> str | None:
+    """SHA-256 of a local file that a map is made from; None for addresses and folders."""
+    if not Path(path).is_file():
+        return None
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _build_polygons(job: MapJob, scratch: Scratch, out: Path, layer: str) -> Path:
