@@ -32,7 +32,9 @@ def batch(flags: Namespace, words: list[str], style: Style) -> Result:
     """
     from geofm import api
 
-    with _watched(f"mapping {flags.manifest}") as progress:
+    # On a terminal the line is full of how it goes.
+    title = "mapping" if sys.stderr.isatty() else f"mapping {flags.manifest}"
+    with _watched(title) as progress:
         report = api.map_batch(
             flags.model,
             flags.manifest,
@@ -90,7 +92,7 @@ def _page(report: "BatchReport", flags: Namespace, style: Style) -> str:
         rows["all as one"] = ", ".join(filter(None, [mosaics, index.collection.name]))
         if index.apart:
             rows["in no VRT"] = f"{_some(index.apart)}: not north up"
-    rows["ledger"] = str(tally.ledger)
+    rows["ledger"] = _ledger(report, flags)
     lines = [
         f"{style.faint(label.ljust(_COLUMN))}{wrapped(text, indent=_COLUMN)}"
         for label, text in rows.items()
@@ -102,13 +104,19 @@ def _page(report: "BatchReport", flags: Namespace, style: Style) -> str:
         query = "select scene, error from scenes where status = 'failed'"
         lines.append(
             f"{'':{_COLUMN}}and {len(tally.failed) - _SHOWN} more: "
-            f'sqlite3 {quoted(str(tally.ledger))} "{query}"'
+            f'sqlite3 {quoted(_ledger(report, flags))} "{query}"'
         )
     if tally.ended_early:
         said = wrapped(as_flags(tally.ended_early), indent=_COLUMN)
         lines.append(f"{style.bad('ended early'.ljust(_COLUMN))}{said}")
     lines.append(f"{style.faint('next'.ljust(_COLUMN))}{_next(report, flags)}")
     return "\n".join(lines)
+
+
+def _ledger(report: "BatchReport", flags: Namespace) -> str:
+    """Its path as one would type it from here."""
+    path = report.tally.ledger
+    return str(Path(flags.output) / path.name if path.parent == report.folder else path)
 
 
 def _counts(report: "BatchReport") -> str:
@@ -128,8 +136,9 @@ def _workers(report: "BatchReport") -> str:
     if options.scheduler not in {None, "local"}:
         return f"on Dask at {options.scheduler}"
     each = "a GPU each" if report.gpus else _number(options.threads, "thread")
-    who = _number(options.workers, "worker") if options.workers else "this process"
-    return f"{who} of {each}"
+    if not options.workers:
+        return f"this process with {each}"
+    return f"{_number(options.workers, 'worker')} of {each}"
 
 
 def _next(report: "BatchReport", flags: Namespace) -> str:

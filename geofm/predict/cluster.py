@@ -6,6 +6,7 @@ scheduler that goes takes all tasks with it: the driver waits for it and hands t
 Tasks are one a worker, so that a dying one takes no scene along that it had not begun.
 """
 
+import pickle
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +14,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from geofm.errors import ConfigError, GeofmError
-from geofm.predict.task import Ended, Reason, SceneFailure, SceneTask, run_task
+from geofm.predict.remote import run_packed
+from geofm.predict.task import Ended, Reason, SceneFailure, SceneTask
 
 PATIENCE = 600.0
 """Seconds without a scheduler, or without any worker, after which the batch ends."""
@@ -89,7 +91,7 @@ class ClusterWorkers:
 
     def start(self, task: SceneTask) -> None:
         # Never a result of an earlier try: what stands on the disk is looked at anew.
-        future = self._client.submit(run_task, task, pure=False, retries=0)
+        future = self._client.submit(run_packed, pickle.dumps(task), pure=False, retries=0)
         self._tasks[future] = task
 
     def wait(self, seconds: float) -> list[Ended]:
@@ -119,7 +121,7 @@ class ClusterWorkers:
 
         if not self._tasks:
             return []
-        with suppress(TimeoutError, FuturesCancelledError):
+        with self._client.as_current(), suppress(TimeoutError, FuturesCancelledError):
             wait(  # type: ignore[no-untyped-call]
                 list(self._tasks), timeout=max(seconds, 0.01), return_when="FIRST_COMPLETED"
             )

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,9 +98,8 @@ class Chaos:
         self.dice = dice
         self.moments = sorted(dice.uniform(0.02, 0.9) for _ in range(kills))
         self.killed = self.schedulers_killed = 0
-        self.victims: list[psutil.Process] = []
-        self.find_victims = lambda: self.victims
-        self.kill_scheduler = lambda: None
+        self.find_victims: Callable[[], Sequence[psutil.Process | _Kept]] = list
+        self.kill_scheduler: Callable[[], None] = lambda: None
         self.scheduler_at = dice.uniform(0.3, 0.6)
 
     def watch(self, share: float, _text: str) -> None:
@@ -110,27 +109,17 @@ class Chaos:
             if not victims:
                 break
             self.moments.pop(0)
-            self.killed += _kill(self.dice.choice(victims))
+            self.dice.choice(victims).kill()
+            self.killed += 1
         if share >= self.scheduler_at and not self.schedulers_killed:
             self.kill_scheduler()
 
 
-def _kill(process: psutil.Process) -> int:
-    try:
-        process.kill()
-    except psutil.NoSuchProcess:
-        return 0
-    return 1
-
-
 def _own_workers(_workers: int, chaos: Chaos) -> Iterator[None]:
-    """The batch's own processes, found among this one's children."""
-
-    def find() -> list[psutil.Process]:
-        children = psutil.Process().children()
-        return [one for one in children if "geofm.predict.worker" in one.cmdline()]
-
-    chaos.find_victims = find
+    """The batch's own processes: this one has no other children."""
+    chaos.find_victims = lambda: [
+        one for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE
+    ]
     yield None
 
 
@@ -148,7 +137,7 @@ def _dask(workers: int, chaos: Chaos) -> Iterator[str]:
         )
         for _ in range(workers)
     ]
-    chaos.find_victims = lambda: [psutil.Process(one.pid) for one in kept if one.alive]
+    chaos.find_victims = lambda: [one for one in kept if one.alive]
 
     def kill_scheduler() -> None:
         scheduler.kill()
@@ -171,10 +160,6 @@ class _Kept:
         self._process = self._start()
         self._carer = threading.Thread(target=self._care, daemon=True)
         self._carer.start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     @property
     def alive(self) -> bool:
