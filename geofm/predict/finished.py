@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geofm.predict.engine import MapJob
-from geofm.predict.publish import map_layers, output_files, what_is_mapped
+from geofm.predict.publish import file_hash, map_layers, output_files, what_is_mapped
 from geofm.predict.scratch import scratch_folder
 
 
@@ -40,7 +40,7 @@ def look_at(job: MapJob, out: Path) -> Standing:
     if receipt is None:
         return Standing("other", f"{standing[-1].name} has no receipt")
     difference = _difference(receipt, _plain(what_is_mapped(job)))
-    if difference or _changed_since(job.scene.paths, standing[-1]):
+    if difference or _changed_since(job.scene.paths, standing[-1], receipt):
         return Standing("other", difference or "its scene has changed since")
     wanted = [places["item"], *(places[layer.name] for layer in map_layers(job))]
     return Standing("finished" if all(path.exists() for path in wanted) else "part")
@@ -85,9 +85,10 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _changed_since(paths: tuple[str, ...], out: Path) -> bool:
-    """Whether a local file of a scene is newer than its map."""
+def _changed_since(paths: tuple[str, ...], out: Path, receipt: Mapping[str, Any]) -> bool:
+    """Whether a local file of a scene is newer than its map, and not the one that was mapped."""
     made = out.stat().st_mtime_ns
     # What is not there is an address, or gone: reading it will tell.
-    local = [Path(path) for path in paths if Path(path).exists()]
-    return any(path.stat().st_mtime_ns > made for path in local)
+    newer = [path for path in paths if Path(path).exists() and Path(path).stat().st_mtime_ns > made]
+    known = receipt.get("scene_files") or {}
+    return any(known.get(path) != file_hash(path) for path in newer)

@@ -131,7 +131,7 @@ def publish(
     files = {layer.name: places[layer.name] for layer in layers}
     receipt = {
         **what_is_mapped(job),
-        "scene_files": {path: _hash(path) for path in scene.paths},
+        "scene_files": {path: file_hash(path) for path in scene.paths},
         "seam_score": None if seams.score is None else round(seams.score, 4),
         "command": command,
     }
@@ -173,7 +173,7 @@ def publish(
     }
 
 
-def _hash(path: str) -> str | None:
+def file_hash(path: str) -> str | None:
     """SHA-256 of a local file that a map is made from; None for addresses and folders."""
     if not Path(path).is_file():
         return None
