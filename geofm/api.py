@@ -43,15 +43,17 @@ from geofm.model.timm_vit import load_timm
 from geofm.pairing.open import open_catalog, open_pairs
 from geofm.pairing.scenes import Opened, find_entries, open_scenes
 from geofm.predict import again as predict_again
+from geofm.predict import estimate, forecast
 from geofm.predict.again import Again
-from geofm.predict import estimate
 from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.estimate import Estimate
+from geofm.predict.forecast import BatchEstimate
 from geofm.predict.infer import Precision
-from geofm.predict.many import BatchOptions, BatchReport, map_many
+from geofm.predict.many import BatchOptions, BatchReport, map_many, scenes_to_map
 from geofm.predict.mapping import MapArrays, MapReport, map_in_memory, map_to_file
 from geofm.predict.workers import worker_count
 from geofm.scenes.catalog import Pair
+from geofm.scenes.entries import Entry
 from geofm.scenes.labels import Labels, open_labels
 from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Pixels, Scene
@@ -73,6 +75,7 @@ __all__ = [
     "Again",
     "AreaDesign",
     "AreaEstimate",
+    "BatchEstimate",
     "BatchReport",
     "Comparison",
     "ControlConfig",
@@ -102,6 +105,7 @@ __all__ = [
     "compare_controls",
     "design_area",
     "estimate_area",
+    "estimate_batch",
     "estimate_map",
     "evaluate",
     "find_roles",
@@ -428,10 +432,9 @@ def map_batch(
     """
     path = None if isinstance(model, Model) else Path(model)
     trained = load_model(path).trained if path else cast(Model, model).trained
-    sources = [manifest] if isinstance(manifest, str | Path) else manifest
     return map_many(
         trained,
-        list(find_entries(sources, items_apart=True)),
+        _entries(manifest),
         Path(output),
         model_folder=path,
         maps=MapOptions(
@@ -452,6 +455,59 @@ def map_batch(
         command=command,
         progress=progress,
     )
+
+
+def estimate_batch(
+    model: Model,
+    manifest: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    probabilities: bool = False,
+    accept: Mapping[str, str] | None = None,
+    memory: int = 2 * 2**30,
+    precision: Precision = "auto",
+    device: str | None = None,
+    reading: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> BatchEstimate:
+    """Forecast what `map_batch` will take, by the forecasts of a few scenes drawn at random.
+
+    Takes up to a minute; nothing is left on the disk.
+
+    Args:
+        model, manifest, output, workers, threads, probabilities, accept, memory, precision,
+            device, reading, progress: as `map_batch`.
+
+    Raises:
+        SceneError: the manifest cannot be read or names nothing, or none of the scenes
+            looked at can be mapped.
+    """
+    trained = model.trained
+    return forecast.estimate_batch(
+        trained,
+        scenes_to_map(_entries(manifest), Path(output)),
+        maps=MapOptions(
+            probabilities=probabilities,
+            accept=accept or {},
+            memory=memory,
+            precision=precision,
+            device=device,
+        ),
+        options=BatchOptions(
+            workers=_workers(trained, memory=memory, device=device) if workers is None else workers,
+            threads=threads,
+        ),
+        reading=reading or {},
+        progress=progress,
+    )
+
+
+def _entries(manifest: str | Path | Sequence[str | Path]) -> list[Entry]:
+    """The scenes of a manifest, items of a STAC collection apart."""
+    sources = [manifest] if isinstance(manifest, str | Path) else manifest
+    return list(find_entries(sources, items_apart=True))
 
 
 def _workers(model: TrainedModel, *, memory: int, device: str | None) -> int:

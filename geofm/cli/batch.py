@@ -1,20 +1,24 @@
 """``geofm batch``: a manifest and a model in, a folder of maps and a summary out."""
 
+import shutil
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geofm.cli.arguments import Result, quoted, reading
+from geofm.cli.arguments import Result, licence_lines, quoted, reading
+from geofm.cli.estimate import time_text
 from geofm.cli.progress import Progress, progress_bar
 from geofm.cli.words import as_flags, typed, wrapped
+from geofm.info.page import bytes_text
 from geofm.terminal import Style
 
 if TYPE_CHECKING:
-    from geofm.api import BatchReport
+    from geofm.api import BatchReport, Model
 
 FAILURES = 3
 """Exit code of a batch that left scenes without a map."""
@@ -32,6 +36,9 @@ def batch(flags: Namespace, words: list[str], style: Style) -> Result:
     """
     from geofm import api
 
+    model = api.load_model(flags.model)
+    if flags.estimate:
+        return _estimate(model, flags, style)
     # On a terminal the line is full of how it goes.
     title = "mapping" if sys.stderr.isatty() else f"mapping {flags.manifest}"
     with _watched(title) as progress:
@@ -52,8 +59,48 @@ def batch(flags: Namespace, words: list[str], style: Style) -> Result:
             command=typed(words),
             progress=progress,
         )
-    code = 0 if report.complete else FAILURES
-    return Result(_page(report, flags, style), _facts(report), code)
+    loud = licence_lines(model.trained.provenance, flags.use)
+    facts = {**_facts(report), **({"licences": loud} if loud else {})}
+    page = "\n".join([_page(report, flags, style), *map(style.bad, loud)])
+    return Result(page, facts, 0 if report.complete else FAILURES)
+
+
+def _estimate(model: "Model", flags: Namespace, style: Style) -> Result:
+    """What it will take, and nothing done."""
+    from geofm import api
+
+    with progress_bar("probing") as progress:
+        found = api.estimate_batch(
+            model,
+            flags.manifest,
+            flags.output,
+            workers=flags.workers,
+            threads=flags.threads,
+            probabilities=flags.probabilities,
+            accept=flags.accept,
+            memory=flags.memory,
+            precision=flags.precision,
+            reading=reading(flags),
+            progress=progress,
+        )
+    folder = Path(flags.output).absolute()
+    there = next(one for one in (folder, *folder.parents) if one.is_dir())
+    free = shutil.disk_usage(there).free
+    spread = f"{time_text(found.least)} to {time_text(found.most)}"
+    rows = {
+        "time": f"about {time_text(found.seconds)}, {_number(found.workers, 'worker')} of "
+        f"{_number(flags.threads, 'thread')}",
+        "scenes": f"{found.scenes:,}; {found.probed} of them, drawn at random, take {spread} each",
+        "memory": f"{bytes_text(found.memory)} at most, by all workers",
+        "disk": f"{bytes_text(found.disk)} at most",
+    }
+    if found.unusable:
+        rows["unusable"] = style.warn(wrapped(as_flags(found.unusable), indent=_COLUMN))
+    if free < found.disk:
+        rows["but"] = style.warn(f"the disk has {bytes_text(free)} free; free some space first")
+    rows["next"] = "the same command without --estimate"
+    page = "\n".join(f"{style.faint(label.ljust(_COLUMN))}{text}" for label, text in rows.items())
+    return Result(page, {**asdict(found), "disk_free": free})
 
 
 @contextmanager
@@ -70,7 +117,7 @@ def _watched(title: str) -> Iterator[Progress]:
             at = time.monotonic()
             if at - latest >= _LOG_EVERY:
                 latest = at
-                left = f", {_time((at - begun) / share * (1 - share))} left" if share else ""
+                left = f", {time_text((at - begun) / share * (1 - share))} left" if share else ""
                 print(f"{title}: {text}{left}", file=sys.stderr, flush=True)
 
         yield log
@@ -81,7 +128,8 @@ def _page(report: "BatchReport", flags: Namespace, style: Style) -> str:
     rows = {"maps": f"{style.name(flags.output)}: {_counts(report)}"}
     if tally.mapped:
         rows["mapped now"] = (
-            f"{tally.pixels / 1e6:,.1f} Mpx, {tally.square_km:,.0f} km² in {_time(tally.seconds)}: "
+            f"{tally.pixels / 1e6:,.1f} Mpx, {tally.square_km:,.0f} km² in "
+            f"{time_text(tally.seconds)}: "
             f"{_hourly(tally.mapped, tally.seconds)} scenes/h, "
             f"{_hourly(tally.square_km, tally.seconds)} km²/h, {_workers(report)}"
         )
@@ -183,14 +231,6 @@ def _facts(report: "BatchReport") -> dict[str, Any]:
 
 def _hourly(amount: float, seconds: float) -> str:
     return f"{amount / max(seconds, 1e-9) * 3600:,.0f}"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _number(count: int, what: str) -> str:

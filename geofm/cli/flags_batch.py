@@ -21,6 +21,16 @@ def _batch(group: Group) -> None:
         help="make maps again that another model or recipe made, or whose scene has changed",
     )
     group.add_argument("--probabilities", action="store_true", help="write them for each map too")
+    group.add_argument(
+        "--estimate",
+        action="store_true",
+        help="map nothing: tell in a minute how long it will take, and what it needs",
+    )
+    group.add_argument(
+        "--use",
+        metavar="WHAT",
+        help="what it is for, such as commercial; a licence that forbids it is said",
+    )
 
 
 def _workers(group: Group) -> None:

@@ -20,6 +20,8 @@ from geofm.predict.task import Ended, Reason, SceneFailure, SceneTask
 PATIENCE = 600.0
 """Seconds without a scheduler, or without any worker, after which the batch ends."""
 _LONGEST_TRY = 30.0
+_FIRST_TRY = 60.0
+"""Seconds for a scheduler that was started just before."""
 _LOCAL = "local"
 
 
@@ -73,7 +75,7 @@ class ClusterWorkers:
         self._next_try = 1.0
         self._count = 1
         try:
-            self._client = _client(address, _LONGEST_TRY / 2)
+            self._client = _client(address, _FIRST_TRY)
         except (OSError, ValueError, ImportError) as error:
             raise ConfigError(
                 f"no Dask scheduler answers at {address} ({_short(error)}); start one "

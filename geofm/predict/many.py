@@ -98,7 +98,7 @@ def map_many(
         reading: arguments of `open_scene` for all scenes.
     """
     folder = folder.absolute()
-    entries = [entry for entry in map(_absolute, entries) if not _lies_in(entry, folder)]
+    entries = scenes_to_map(entries, folder)
     names = name_maps(entries)
     with hold_folder(folder) as mark:
         kept = model_folder.absolute() if model_folder else folder / STATE / "model.geofm"
@@ -133,8 +133,13 @@ def map_many(
     return BatchReport(folder, tally, index, options, len(gpus))
 
 
+def scenes_to_map(entries: Sequence[Entry], folder: Path) -> list[Entry]:
+    """The entries with paths that hold in every working folder; maps in ``folder`` are none."""
+    absolute = folder.absolute()
+    return [entry for entry in map(_absolute, entries) if not _lies_in(entry, absolute)]
+
+
 def _absolute(entry: Entry) -> Entry:
-    """The entry with paths that hold in every working folder."""
     said = dict(entry.said)
     if "quality" in said:
         said["quality"] = [_path(one) for one in said["quality"]]
@@ -146,7 +151,6 @@ def _path(path: str) -> str:
 
 
 def _lies_in(entry: Entry, folder: Path) -> bool:
-    """Whether a scene is in the folder of the maps: it is one, then."""
     return entry.item is None and Path(entry.paths[0]).is_relative_to(folder)
 
 
