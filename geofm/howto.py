@@ -94,6 +94,40 @@ srun --ntasks=4 dask worker tcp://$(hostname):8786 --nworkers 16 --nthreads 1 &
 geofm batch flood.geofm scenes.parquet -o maps --scheduler tcp://$(hostname):8786
 ```
 
+Or let Dask ask SLURM for the workers (`pip install dask-jobqueue 'geofm[cluster]'`), each in a job
+of its own, which another takes the place of when its time is over:
+
+```python
+from dask_jobqueue import SLURMCluster
+
+with SLURMCluster(
+    queue="main", cores=1, processes=1, memory="6GiB", walltime="04:00:00",
+    scheduler_options={"dashboard": False},
+) as cluster:
+    cluster.scale(jobs=16)
+    report = geofm.map_batch(
+        "flood.geofm", "scenes.parquet", "maps", scheduler=cluster.scheduler_address
+    )
+```
+
+`memory` is what Dask ends a worker at: leave it above `--memory` (2 GiB) and the model. One GPU a
+worker is `queue="gpu", job_cpu=4, job_extra_directives=["--gres=gpu:1"]`. `print(cluster.job_script())`
+shows what SLURM gets:
+
+```
+#SBATCH -J dask-worker
+#SBATCH -p main
+#SBATCH -n 1
+#SBATCH --cpus-per-task=1
+#SBATCH --mem=6G
+#SBATCH -t 04:00:00
+python -m distributed.cli.dask_worker tcp://10.0.0.1:8786 --nthreads 1 --memory-limit 6.00GiB ...
+```
+
+Model, scenes and maps lie on a disk that all nodes see under one path; a worker that does not see it
+ends the batch. A worker that dies costs the scene that it had in work; a scheduler that is lost is
+waited for, ten minutes long.
+
 Processes under torchrun's and SLURM's variables were tested on one machine. A SLURM cluster was not
 at hand: read these scripts as a beginning.
 
