@@ -95,7 +95,7 @@ geofm batch flood.geofm scenes.parquet -o maps --scheduler tcp://$(hostname):878
 ```
 
 Or let Dask ask SLURM for the workers (`pip install dask-jobqueue 'geofm[cluster]'`), each in a job
-of its own, which another takes the place of when its time is over:
+of its own:
 
 ```python
 from dask_jobqueue import SLURMCluster
@@ -111,8 +111,8 @@ with SLURMCluster(
 ```
 
 `memory` is what Dask ends a worker at: leave it above `--memory` (2 GiB) and the model. One GPU a
-worker is `queue="gpu", job_cpu=4, job_extra_directives=["--gres=gpu:1"]`. `print(cluster.job_script())`
-shows what SLURM gets:
+worker is `queue="gpu", job_cpu=4, job_extra_directives=["--gres=gpu:1"]`. What SLURM gets is
+shown by `print(cluster.job_script())`:
 
 ```
 #SBATCH -J dask-worker
@@ -124,9 +124,9 @@ shows what SLURM gets:
 python -m distributed.cli.dask_worker tcp://10.0.0.1:8786 --nthreads 1 --memory-limit 6.00GiB ...
 ```
 
-Model, scenes and maps lie on a disk that all nodes see under one path; a worker that does not see it
-ends the batch. A worker that dies costs the scene that it had in work; a scheduler that is lost is
-waited for, ten minutes long.
+Model, scenes and maps lie on a disk that all nodes see under one path; a worker that does not see
+it ends the batch. A worker that dies costs the scene that it had in work; a scheduler that is lost
+is waited for, ten minutes long.
 
 Processes under torchrun's and SLURM's variables were tested on one machine. A SLURM cluster was not
 at hand: read these scripts as a beginning.
