@@ -170,11 +170,9 @@ def plan_layout(
     step = plan.size - plan.overlap
 
     def column(rows: int) -> int:
-        """Bytes of one column of a strip whose blocks take this many window rows."""
-        high = plan.size + (rows - 1) * step
-        # Input: the rows held and the same joined with the next, one read arriving
-        # in parts and put together, one ahead of it.
-        return 4 * classes * high + input_bytes * (2 * high + 3 * source_rows)
+        return _column_bytes(
+            plan, rows, classes=classes, input_bytes=input_bytes, source_rows=source_rows
+        )
 
     # Windows reach up to their own side beyond the strip, left and right.
     beside = 2 * plan.size
@@ -193,6 +191,31 @@ def plan_layout(
         if rows == 1 or column(rows) * (strip + beside) <= spare
     ]
     return Layout(strip, min(fits, key=lambda rows: _computed(plan, cols, rows, batch)))
+
+
+def layout_bytes(
+    plan: WindowPlan, layout: Layout, *, classes: int, input_bytes: int, source_rows: int
+) -> int:
+    """Bytes of what is held while a strip is mapped; arguments as `plan_layout`."""
+    width = plan.width if layout.strip_width >= plan.width else layout.strip_width + 2 * plan.size
+    column = _column_bytes(
+        plan,
+        layout.block_rows,
+        classes=classes,
+        input_bytes=input_bytes,
+        source_rows=min(source_rows, plan.height),
+    )
+    return column * width
+
+
+def _column_bytes(
+    plan: WindowPlan, rows: int, *, classes: int, input_bytes: int, source_rows: int
+) -> int:
+    """Bytes of one column of a strip whose blocks take this many window rows."""
+    high = plan.size + (rows - 1) * (plan.size - plan.overlap)
+    # Input: the rows held and the same joined with the next, one read arriving
+    # in parts and put together, one ahead of it.
+    return 4 * classes * high + input_bytes * (2 * high + 3 * source_rows)
 
 
 def choose_batch(plan: WindowPlan, most: int) -> int:

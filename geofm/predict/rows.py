@@ -100,14 +100,14 @@ class _Arriving:
             first = part.col - self.area.col
             here = (..., slice(0, part.height), slice(first, first + part.width))
             dn[here], valid[here], masked[here] = pixels.dn, pixels.valid, pixels.masked
-        return Rows(self.area, dn, valid, _codes(valid, masked, min_valid_dates))
+        return Rows(self.area, dn, valid, codes_of(valid, masked, min_valid_dates))
 
     def cancel(self) -> None:
         for _, future in self.parts:
             future.cancel()
 
 
-def _codes(
+def codes_of(
     valid: npt.NDArray[np.bool_], masked: npt.NDArray[np.bool_], min_valid_dates: int
 ) -> npt.NDArray[np.uint8]:
     """0 where mapped; MASKED where QA alone keeps a pixel from it; NODATA elsewhere."""
