@@ -65,6 +65,8 @@ _GROWTH = (
     _Growth(75, 178, 0.85),
     _Growth(150, 290, 0.35, GRASS, SOIL, SOIL),
 )
+VARIETY = 0.12
+"""Spread of a field's reflectance about its crop's, as a share of it."""
 SEASON = (date(2023, 4, 20), date(2023, 6, 12), date(2023, 7, 20), date(2023, 9, 8))
 """Days of a made season, which tell the crops of `CROPS` apart together, and not one by one."""
 
@@ -142,6 +144,8 @@ def make_season(
         field = np.array(
             [_leaves(_GROWTH[k], when, late[at], lush[at]) for at, k in enumerate(kinds)]
         )
+        # Rain, tilling and variety give each field a colour of its own on each day.
+        field *= np.exp(rng.normal(0, VARIETY, field.shape))
         haze = 1 + rng.normal(0, 0.03)
         layers.append(_seen(rng, field[fields] * patchy[..., None] * haze))
     hidden = [
