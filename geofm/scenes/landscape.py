@@ -65,7 +65,7 @@ _GROWTH = (
     _Growth(75, 178, 0.85),
     _Growth(150, 290, 0.35, GRASS, SOIL, SOIL),
 )
-VARIETY = 0.12
+VARIETY = 0.18
 """Spread of a field's reflectance about its crop's, as a share of it."""
 SEASON = (date(2023, 4, 20), date(2023, 6, 12), date(2023, 7, 20), date(2023, 9, 8))
 """Days of a made season, which tell the crops of `CROPS` apart together, and not one by one."""
