@@ -120,8 +120,8 @@ def _iou_of(k: int, confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]
 def _note(used: int) -> str:
     if used < MIN_BLOCKS:
         return (
-            f"no interval: {used} blocks have labels, and fewer than {MIN_BLOCKS} say too little "
-            "about the spread"
+            f"no interval: {used} {'block has' if used == 1 else 'blocks have'} labels, and fewer "
+            f"than {MIN_BLOCKS} say too little about the spread"
         )
     return f"95 % intervals by drawing {used} blocks anew"
 
@@ -343,9 +343,10 @@ def _interval_note(evaluation: Evaluation, pairs: Sequence[Pair]) -> str:
     used, unit, side = evaluation.scores.blocks, evaluation.unit, evaluation.parts.side
     what = f"{unit}s of {side} px" if side else f"{unit}s"
     if used < MIN_BLOCKS:
+        has = f"{what.replace('s', '', 1)} has" if used == 1 else f"{what} have"
         return (
-            f"no interval: {used} {what} have labels, and fewer than {MIN_BLOCKS} say too little "
-            "about the spread"
+            f"no interval: {used} {has} labels, and fewer than {MIN_BLOCKS} say too little about "
+            "the spread"
         )
     among = f" of {len(pairs)} scene{'s' if len(pairs) > 1 else ''}" if unit == "block" else ""
     limit = ""

@@ -538,8 +538,8 @@ def _curve(
     note = (
         f"95 % intervals by drawing {units} scored places and {seeds} draws of the labels anew"
         if enough
-        else f"no interval: {units} scored places, and fewer than {MIN_BLOCKS} say too little "
-        "about the spread"
+        else f"no interval: {units} scored place{'' if units == 1 else 's'}, and fewer than "
+        f"{MIN_BLOCKS} say too little about the spread"
     )
     return ProbeCurve(tuple(points), inputs, units, note)
 

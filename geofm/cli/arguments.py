@@ -82,6 +82,17 @@ def name_of(output: str) -> str:
     return Path(output).name.removesuffix(".geofm")
 
 
+def licence_lines(provenance: Mapping[str, Any], use: str | None = None) -> list[str]:
+    """What a model's licences forbid, to be said loudly."""
+    from geofm.model.licences import FORBIDDING, model_terms
+
+    return [
+        f"{headline.upper()}: {sentence}"
+        for headline, sentence in model_terms(provenance, use or "")
+        if headline in FORBIDDING
+    ]
+
+
 def quoted(path: str) -> str:
     """A path as one would type it in a shell."""
     return shlex.quote(path)

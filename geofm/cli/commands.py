@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geofm.cli import again, area, batch, check, control, evaluate, train
-from geofm.cli.arguments import Result, check_free, quoted, reading
+from geofm.cli.arguments import Result, check_free, licence_lines, quoted, reading
 from geofm.cli.estimate import estimate
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import as_flags, typed, wrapped
@@ -176,7 +176,9 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
             command=typed(words),
             progress=progress,
         )
-    return Result(_map_page(report, style), _map_facts(report))
+    loud = licence_lines(model.trained.provenance, flags.use)
+    facts = {**_map_facts(report), **({"licences": loud} if loud else {})}
+    return Result("\n".join([_map_page(report, style), *map(style.bad, loud)]), facts)
 
 
 def _map_page(report: "MapReport", style: Style) -> str:

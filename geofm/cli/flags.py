@@ -394,6 +394,7 @@ def _finetune(group: Group) -> None:
         help="encoder folder or published name to start from (default: from scratch)",
     )
     _output(group, "DIR.geofm", "model folder to write")
+    _use(group)
 
 
 def _model(group: Group) -> None:
@@ -570,10 +571,19 @@ def _map(group: Group) -> None:
     group.add_argument(
         "--resume", action="store_true", help="go on where a stopped run of this map ended"
     )
+    _use(group)
     group.add_argument(
         "--estimate",
         action="store_true",
         help="map nothing: tell in some 20 s how long it will take, and what it needs",
+    )
+
+
+def _use(group: Group) -> None:
+    group.add_argument(
+        "--use",
+        metavar="WHAT",
+        help="what it is for, such as commercial; a licence that forbids it is said",
     )
 
 

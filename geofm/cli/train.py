@@ -1,11 +1,13 @@
 """``geofm pretrain`` and ``geofm finetune``: scenes and labels in, a folder out."""
 
 from argparse import Namespace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from geofm.cli.arguments import (
     Result,
     check_free,
+    licence_lines,
     name_of,
     quoted,
     reading,
@@ -150,6 +152,9 @@ def finetune(flags: Namespace, style: Style) -> Result:
             run=run,
             progress=progress,
         )
+    if flags.use:
+        provenance = {**model.trained.provenance, "use": flags.use}
+        model = api.Model(replace(model.trained, provenance=provenance))
     api.save(model, flags.output, overwrite=flags.overwrite)
     finish(run.folder)
     result = _finetuned(model, flags.output, style)
@@ -192,6 +197,7 @@ def _finetuned(model: "Model", output: str, style: Style) -> Result:
     then = f"geofm map {quoted(output)} SCENE.tif -o {model.task}.tif"
     page = written("model", output, then, style)
     wrote, what_next = page.page.splitlines()
+    lines += [style.bad(line) for line in licence_lines(provenance)]
     return Result("\n".join([wrote, *filter(None, lines), what_next]), {**page.facts, **facts})
 
 

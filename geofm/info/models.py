@@ -16,6 +16,7 @@ from geofm.model.folder import (
     load_model_folder,
     read_description,
 )
+from geofm.model.licences import model_terms
 from geofm.model.schema import SegmenterFile
 from geofm.model.score_tables import score_lines
 
@@ -104,6 +105,8 @@ def provenance_rows(provenance: Mapping[str, Any]) -> Iterator[Row]:
     for label, key in (("sources", "sources"), ("licences", "licences")):
         words = _some(provenance.get(key) or ["not recorded"])
         yield from (Row("" if at else label, str(word)) for at, word in enumerate(words))
+    for headline, sentence in model_terms(provenance):
+        yield Row("", f"{headline}: {sentence}")
     yield Row("trained on", _extent(provenance.get("training_footprint")))
     for at, line in enumerate(score_lines(provenance.get("scores") or {})):
         yield Row("" if at else "scores", line)

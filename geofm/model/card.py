@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from geofm.bands import LEVEL_NAMES
-from geofm.model.licences import licence_terms
+from geofm.model.licences import model_terms
 from geofm.model.schema import ContractFields, Description, Provenance, SegmenterFile
 from geofm.model.score_tables import plain, score_tables
 
@@ -166,11 +166,7 @@ def _texts(value: object) -> list[str]:
 
 def _warnings(provenance: Provenance) -> Iterator[str]:
     """What the licences of data and encoder forbid or ask, before anything else."""
-    inherited = [text for link in _chain(provenance) for text in _texts(link.get("licences"))]
-    use = (provenance.model_extra or {}).get("use")
-    for headline, sentence in licence_terms(
-        [*provenance.licences, *inherited], use if isinstance(use, str) else ""
-    ):
+    for headline, sentence in model_terms(provenance.model_dump()):
         yield f"> **{headline}.** {plain(sentence)}"
         yield ""
 
@@ -188,8 +184,38 @@ def _limits(description: Description) -> Iterator[str]:
     else:
         yield "An encoder has no score of its own; the models fine-tuned from it have."
         yield ""
-    yield "## What it cannot do"
+    yield "## Limits"
     yield ""
-    yield (
-        "Outside its training footprint, season and sensors it can be wrong without a sign of it."
+    yield from (f"- {limit}" for limit in _bounds(description))
+
+
+def _bounds(description: Description) -> Iterator[str]:
+    """What the model was not made for, as far as its own facts tell."""
+    contract, provenance = description.contract, description.provenance
+    place = (
+        "the places on the map above"
+        if provenance.training_footprint
+        else "its scenes, of unknown place"
     )
+    yield (
+        f"It learnt from {place}. Elsewhere, in other seasons and from other sensors it can be "
+        "wrong without a sign of it."
+    )
+    coarse = f"{contract.resolution:g} m"
+    yield f"What is narrower than a pixel or two of {coarse} is lost or smeared."
+    if contract.masked_qa:
+        told = ", ".join(map(plain, contract.masked_qa))
+        yield f"It sets {told} aside where a quality layer tells them, and maps them elsewhere."
+    else:
+        yield "It sets no quality class aside: clouds and their shadows are mapped as something."
+    if not isinstance(description, SegmenterFile):
+        return
+    names = ", ".join(plain(kind.name) for kind in description.classes)
+    yield f"Whatever it sees becomes one of {names}; it knows nothing else."
+    if description.calibration is None:
+        yield "Its confidence is not calibrated: 90 % need not mean right nine times in ten."
+    else:
+        yield "Its confidence holds for data like those that it was calibrated on."
+    if not provenance.scores:
+        yield "Nobody has measured here how good it is."
+    yield "Hectares counted from its maps carry its errors; `geofm area` estimates them better."

@@ -52,6 +52,8 @@ def score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
     mean IoU 0.810 (0.700 to 0.900)
     water: IoU 0.800
     more on the card, README.md: notes
+    >>> list(score_lines({"split": "split by area, blocks", "leakage": {"distance_m": 261400.0}}))
+    ['split by area, blocks', 'leakage: distance 261,400 m']
     """
     more = []
     for name, value in scores.items():
@@ -59,7 +61,7 @@ def score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
             case _ if name in _OWN:
                 pass
             case _ if _is_cell(value):
-                yield f"{_title(name)} {_cell(value)}"
+                yield _named(name, value)
             case dict() if any(map(_is_cell, value.values())):
                 yield f"{_title(name)}: {_cells(value)}"
             case [{"name": _}, *_] if len(value) <= _MOST_ROWS:
@@ -75,7 +77,15 @@ def score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
 def _cells(row: Mapping[str, Any], most: int | None = None) -> str:
     """What fits into a line; the first of a row matter most."""
     names = [name for name, value in row.items() if name != "name" and _is_cell(value)]
-    return ", ".join(f"{_title(name)} {_cell(row[name])}" for name in names[:most])
+    return ", ".join(_named(name, row[name]) for name in names[:most])
+
+
+def _named(name: object, value: object) -> str:
+    """A score with its name; metres behind their number, and no word twice."""
+    title, text = _title(name), _cell(value)
+    if title.endswith(" m") and isinstance(value, int | float):
+        title, text = title.removesuffix(" m"), f"{text} m"
+    return text if text.startswith(title) else f"{title} {text}"
 
 
 def _is_cell(value: object) -> bool:
@@ -131,6 +141,8 @@ def _word(value: object) -> str:
         case int():
             return f"{value:,}"
         case float():
+            if abs(value) >= 1000:
+                return f"{value:,.0f}"
             return f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.4g}"
         case _:
             return str(value)

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from geofm.model.calibration import Calibration
 from geofm.model.card import model_card
 from geofm.model.folder import load_model_folder, read_description, save_model
 from geofm.model.footprint_map import footprint_svg
@@ -170,3 +171,16 @@ def test_a_forbidden_use_is_said_loudly(flood_folder, tmp_path) -> None:
     assert licence_terms(["cc-by-nc-4.0"], use="non-commercial research")[0][0] != (
         "THE STATED USE IS FORBIDDEN"
     )
+
+
+def test_the_card_tells_limits_from_its_own_facts(flood_folder, tmp_path) -> None:
+    card = saved(flood_folder, tmp_path, scores={})
+    limits = card[card.index("## Limits") :]
+    for said in ("not water, water", "of 10 m", "not calibrated", "Nobody has measured"):
+        assert said in limits
+    model = load_model_folder(flood_folder)
+    calm = replace(model, calibration=Calibration(1.5, None))
+    save_model(calm, tmp_path / "calm.geofm")
+    limits = (tmp_path / "calm.geofm" / "README.md").read_text()
+    assert "is not calibrated" not in limits
+    assert "Nobody has measured" not in limits

@@ -12,6 +12,7 @@ import torch
 import geofm
 from geofm.cli.app import main
 from geofm.errors import SceneError
+from geofm.predict.again import receipt_of
 
 
 @pytest.fixture
@@ -37,9 +38,8 @@ def test_the_same_bytes_on_other_threads(first, capsys) -> None:
     for name in ("", "_confidence", "_probabilities"):
         ours, theirs = (first.with_name(f"{stem}{name}.tif") for stem in ("check", "flood"))
         assert ours.read_bytes() == theirs.read_bytes()
-    # Of itself, a third time: its receipt names the map that it was made from.
     with pytest.raises(SceneError, match=r"no receipt beside it \(x\.json\)"):
-        geofm.map_again(first.rename(first.with_name("x.tif")), "y.tif", None, None)
+        receipt_of(first.rename(first.with_name("x.tif")))
 
 
 def test_a_scene_that_has_changed_is_named(first, capsys) -> None:
