@@ -6,6 +6,7 @@ scheduler that goes takes all tasks with it: the driver waits for it and hands t
 Tasks are one a worker, so that a dying one takes no scene along that it had not begun.
 """
 
+import logging
 import pickle
 import time
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ def cluster_workers(scheduler: str, *, count: int) -> Iterator["ClusterWorkers"]
         from distributed import LocalCluster
 
         with (
+            _quiet(),
             LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=count, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
             ) as cluster,
@@ -52,8 +54,24 @@ def cluster_workers(scheduler: str, *, count: int) -> Iterator["ClusterWorkers"]
         ):
             yield workers
         return
-    with _connected(scheduler) as workers:
+    with _quiet(), _connected(scheduler) as workers:
         yield workers
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No tracebacks of what is mended here, such as a lost connection."""
+    import distributed  # noqa: F401  it sets the levels when it is imported
+
+    logs = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    before = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)
 
 
 @contextmanager
