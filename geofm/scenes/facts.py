@@ -149,13 +149,18 @@ def _colors(file: Any) -> dict[int, str]:
 
 
 def _categories(path: Path) -> dict[int, str]:
-    """Class names by code; GDAL keeps them beside the file, and rasterio does not read them."""
-    beside = path.with_name(path.name + ".aux.xml")
-    if not beside.is_file():
+    """Class names by code; rasterio does not read them.
+
+    GDAL keeps them beside a GeoTIFF, and inside a VRT.
+    """
+    inside = path.suffix.lower() == ".vrt"
+    file = path if inside else path.with_name(path.name + ".aux.xml")
+    if not file.is_file():
         return {}
+    band = "VRTRasterBand" if inside else "PAMRasterBand"
     try:
         # The parser expands no entity from outside; a broken file has no names.
-        names = xml.parse(beside).findall("PAMRasterBand/CategoryNames/Category")  # noqa: S314
+        names = xml.parse(file).findall(f"{band}/CategoryNames/Category")  # noqa: S314
     except xml.ParseError:
         return {}
     return {code: name.text for code, name in enumerate(names) if name.text}

@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from geofm.export.collection import read_items, write_index
 from geofm.export.mosaic import MosaicPart, group_parts, mosaic_vrt
 from geofm.export.stac import map_item
+from geofm.scenes.facts import read_facts
 from geofm.tasks import FLOOD, NODATA
 
 UTM = "EPSG:32633"
@@ -127,6 +128,9 @@ def test_a_mosaic_opens_no_map_before_it_is_looked_at(tmp_path):
     (tmp_path / "a.vrt").write_text(mosaic_vrt([part], name="classes", classes=FLOOD.classes))
     with rasterio.open(tmp_path / "a.vrt") as file:
         assert file.shape == (40, 40)
+    facts = read_facts(tmp_path / "a.vrt")
+    assert [facts.categories[code] for code in (0, 1)] == ["not water", "water"]
+    assert [facts.colors[code] for code in (0, 1)] == [kind.color for kind in FLOOD.classes]
 
 
 def test_the_collection_reads_back_with_its_items(tmp_path):
