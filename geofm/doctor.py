@@ -21,6 +21,7 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from geofm import __version__
+from geofm.predict.processor import bfloat16_flags
 
 PACKAGES = ("torch", "timm", "lightning", "rasterio", "xarray", "odc-geo", "geopandas", "numpy")
 DRIVERS = ("COG", "GTiff", "VRT", "JP2OpenJPEG", "netCDF", "HDF5", "Zarr")
@@ -120,23 +121,9 @@ def _processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def bfloat16_flags() -> tuple[str, ...]:
-    """What the CPU has to multiply in bfloat16; empty where it would emulate.
-
-    Flags as Linux names them: x86 https://docs.kernel.org/arch/x86/cpuinfo.html,
-    Arm ``bf16`` and ``svebf16`` (hwcaps).
-    """
-    native = ("amx_bf16", "avx512_bf16", "bf16", "svebf16")
-    for line in _lines(Path("/proc/cpuinfo")):
-        if line.lower().startswith(("flags", "features")):
-            flags = set(line.partition(":")[2].split())
-            return tuple(name for name in native if name in flags)
-    return ()
-
-
 def _bfloat16() -> Check:
     if flags := bfloat16_flags():
-        return Check("bfloat16", f"the CPU computes it ({', '.join(flags)}): --precision bf16")
+        return Check("bfloat16", f"the CPU computes it ({', '.join(flags)}): maps take it")
     return Check("bfloat16", "this CPU emulates it, slower than float32; fp32 is used")
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from geofm import doctor
 from geofm.cli.app import main
+from geofm.predict import processor
 
 GIB = 2**30
 
@@ -85,8 +86,8 @@ def test_little_memory_is_advice(files, monkeypatch) -> None:
         ("flags\t\t: fpu avx2", ()),
     ],
 )
-def test_bfloat16_is_read_from_the_flags(files, flags, found) -> None:
-    files(proc__cpuinfo=flags)
+def test_bfloat16_is_read_from_the_flags(monkeypatch, flags, found) -> None:
+    monkeypatch.setattr(processor, "cpu_lines", lambda: [flags])
     assert doctor.bfloat16_flags() == found
 
 

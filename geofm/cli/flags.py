@@ -564,6 +564,13 @@ def _map(group: Group) -> None:
         help="leave out polygons below, hectares (default: 0)",
     )
     group.add_argument(
+        "--simplify",
+        metavar="M",
+        type=metres,
+        default=0.0,
+        help="smooth the steps of polygons, metres, such as two pixels; neighbours keep one border",
+    )
+    group.add_argument(
         "--html",
         metavar="OUT.html",
         help="write one page that shows the scene under its map, to pan and zoom, offline",
@@ -704,7 +711,7 @@ def _running(group: Group) -> None:
         choices=("auto", "fp32", "bf16"),
         default="auto",
         metavar="WHICH",
-        help="fp32, bf16, or auto (default): bf16 on GPUs that compute it",
+        help="fp32, bf16, or auto (default): bf16 where it is native and accurate",
     )
     group.add_argument(
         "--memory",
@@ -978,6 +985,14 @@ def hectares(text: str) -> float:
     if not 0 <= area < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: write hectares from 0, such as 0.5")
     return area
+
+
+def metres(text: str) -> float:
+    """A length, 0 or more."""
+    length = float(text)
+    if not 0 <= length < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: write metres from 0, such as 20")
+    return length
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:

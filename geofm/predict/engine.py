@@ -12,14 +12,24 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from geofm.errors import ConfigError, Stopped
 from geofm.model.calibration import Calibration
 from geofm.model.folder import TrainedModel
 from geofm.predict.allocator import keep_freed_memory
-from geofm.predict.infer import Device, Inference, Precision, batch_size, choose_device
+from geofm.predict.compiled import compiling_pays, why_not_compiled
+from geofm.predict.infer import (
+    Device,
+    Inference,
+    Precision,
+    batch_size,
+    choose_device,
+    input_shape,
+)
 from geofm.predict.plan import GIB, Block, Layout, WindowPlan, pieces, plan_layout
+from geofm.predict.precision import within_bound
 from geofm.predict.recipe import Recipe, make_recipe
 from geofm.predict.rows import Rows, read_rows, source_rows
 from geofm.predict.stitch import BlendBuffer, MapPiece, SeamSums, finish_piece
@@ -49,6 +59,7 @@ class MapOptions:
         overwrite: replace an output that exists, and drop an unfinished run.
         polygons: GeoPackage or GeoParquet to write beside the map, or None.
         min_area: of a polygon, hectares.
+        simplify: of polygons, metres; 0 keeps every corner.
         html: page to write beside the map, with the scene under it, or None.
         need_crs: refuse a scene without a CRS; to score, it needs none.
         logits: hand the blended logits to the sink too; no file holds them.
@@ -64,6 +75,7 @@ class MapOptions:
     overwrite: bool = False
     polygons: Path | None = None
     min_area: float = 0.0
+    simplify: float = 0.0
     html: Path | None = None
     need_crs: bool = True
     logits: bool = False
@@ -71,7 +83,11 @@ class MapOptions:
 
 @dataclass(frozen=True, slots=True)
 class MapJob:
-    """All that is decided before the first pixel is read."""
+    """All that is decided before the first pixel is mapped.
+
+    Attributes:
+        notes: for the receipt: what a rule wanted and the machine or the scene forbade.
+    """
 
     model: TrainedModel
     match: SceneMatch
@@ -80,6 +96,7 @@ class MapJob:
     device: Device
     recipe: Recipe
     options: MapOptions
+    notes: tuple[str, ...] = ()
 
     @property
     def scene(self) -> Scene:
@@ -116,7 +133,9 @@ def prepare(model: TrainedModel, scene: Scene, options: MapOptions) -> MapJob:
             f"choose 0 to {size // 2}"
         )
     plan = WindowPlan(*scene.shape, size=size, overlap=overlap)
-    device = choose_device(options.precision, options.device)
+    device, coarse = choose_device(options.precision, options.device), ""
+    if options.precision == "auto" and device.precision == "bf16":
+        device, coarse = within_bound(model, match.scene, plan, device)
     batch = batch_size(model, device, plan)
     layout = plan_layout(
         plan,
@@ -126,8 +145,29 @@ def prepare(model: TrainedModel, scene: Scene, options: MapOptions) -> MapJob:
         batch=batch,
         memory=options.memory,
     )
-    recipe = make_recipe(model, match, plan, device, batch)
-    return MapJob(model, match, plan, layout, device, recipe, options)
+    compiled, eager = _compiled(model, plan, device, batch)
+    recipe = make_recipe(model, match, plan, device, batch, compiled=compiled)
+    notes = tuple(note for note in (coarse, eager) if note)
+    return MapJob(model, match, plan, layout, device, recipe, options, notes)
+
+
+def _compiled(
+    model: TrainedModel, plan: WindowPlan, device: Device, batch: int
+) -> tuple[bool, str | None]:
+    """Whether the forward pass is compiled; why not, where it should be."""
+    kind, bf16 = torch.device(device.name).type, device.precision == "bf16"
+    if not compiling_pays(model.segmenter, plan, kind=kind, bf16=bf16):
+        return False, None
+    segmenter = model.segmenter.to(device.name).eval()
+    eager = why_not_compiled(segmenter, input_shape(model, batch), kind, bf16=bf16)
+    return eager is None, eager
+
+
+def inference_of(job: MapJob) -> Inference:
+    """The forward pass as the job's recipe says."""
+    return Inference(
+        job.model, job.scene, job.device, batch=job.recipe.batch, compiled=job.recipe.compiled
+    )
 
 
 def input_bytes(scene: Scene) -> int:
@@ -148,7 +188,7 @@ def run(
         Stopped: ``stopped`` turned true; the block in work was finished first.
     """
     keep_freed_memory()
-    inference = Inference(job.model, job.scene, job.device, batch=job.recipe.batch)
+    inference = inference_of(job)
     strips = job.layout.strips(job.plan)
     total = sum(len(blocks) for blocks in strips)
     with (

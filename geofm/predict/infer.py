@@ -1,7 +1,6 @@
 """Windows of stored numbers to logits, in batches of one fixed shape."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +11,9 @@ from torch import Tensor
 
 from geofm.errors import ConfigError
 from geofm.model.folder import TrainedModel
+from geofm.predict.compiled import compiled_forward, eager_forward
 from geofm.predict.plan import WindowPlan, choose_batch
+from geofm.predict.processor import bfloat16_flags
 from geofm.scenes.reader import Scene
 from geofm.tiles.transforms import normalise
 
@@ -46,7 +47,7 @@ def choose_device(precision: Precision, device: str | None = None) -> Device:
     """The device and precision, by rule: a GPU where there is one; bf16 where it has it.
 
     Args:
-        precision: ``"auto"`` takes bf16 on GPUs that compute it, float32 elsewhere.
+        precision: ``"auto"`` takes bf16 on GPUs and CPUs that compute it, float32 elsewhere.
         device: a torch device name; None chooses.
 
     Raises:
@@ -59,7 +60,7 @@ def choose_device(precision: Precision, device: str | None = None) -> Device:
         raise ConfigError(f"unknown device {name!r}; choose cpu or cuda") from error
     match kind:
         case "cpu":
-            chosen = "fp32" if precision == "auto" else precision
+            chosen = ("bf16" if bfloat16_flags() else "fp32") if precision == "auto" else precision
             return Device(
                 name, torch.backends.cpu.get_cpu_capability(), chosen, torch.get_num_threads()
             )
@@ -81,29 +82,49 @@ def batch_size(model: TrainedModel, device: Device, plan: WindowPlan) -> int:
     return choose_batch(plan, most)
 
 
+def input_shape(model: TrainedModel, batch: int) -> tuple[int, ...]:
+    """(B, T, C, H, W) of a batch of windows."""
+    config = model.segmenter.encoder.config
+    return batch, config.dates, config.bands, config.image_size, config.image_size
+
+
 class Inference:
     """A model on its device, fed with windows of one scene.
 
     Args:
         scene: with the model's bands in the model's order; gives scale and offset.
         batch: windows a forward pass takes, as `batch_size`.
+        compiled: as the recipe says; `why_not_compiled` found no reason not to.
     """
 
-    def __init__(self, model: TrainedModel, scene: Scene, device: Device, *, batch: int) -> None:
+    def __init__(
+        self,
+        model: TrainedModel,
+        scene: Scene,
+        device: Device,
+        *,
+        batch: int,
+        compiled: bool = False,
+    ) -> None:
         if device.threads:
             # Setting what is set already also stops MKL from taking fewer threads on a
             # busy machine, and with them another order of sums.
             torch.set_num_threads(device.threads)
         self.device = torch.device(device.name)
         self.batch = batch
-        self._bf16 = device.precision == "bf16"
-        self._segmenter = model.segmenter.to(self.device).eval()
+        segmenter = model.segmenter.to(self.device).eval()
+        kind, bf16 = self.device.type, device.precision == "bf16"
+        if compiled:
+            shape = input_shape(model, batch)
+            self._forward = compiled_forward(segmenter, shape, kind, bf16=bf16)
+        else:
+            self._forward = eager_forward(segmenter, kind, bf16=bf16)
         self._scale, self._offset, self._mean, self._std = (
             torch.tensor(np.asarray(values, np.float32), device=self.device)
             for values in (scene.scale, scene.offset, model.contract.mean, model.contract.std)
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()  # compiled code expects it
     def logits(self, dn: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_]) -> Iterator[Tensor]:
         """The logits (K, S, S) of each window, in order.
 
@@ -123,11 +144,4 @@ class Inference:
             mean=self._mean,
             std=self._std,
         )
-        with self._autocast():
-            logits = self._segmenter(values)
-        yield from logits[:count]
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        if not self._bf16:
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        yield from self._forward(values)[:count]

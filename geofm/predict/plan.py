@@ -10,6 +10,7 @@ plan gives the same bytes.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import gcd
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,17 @@ class WindowPlan:
     def passes(self) -> float:
         """Forward passes a pixel: window pixels over grid pixels."""
         return len(self.rows) * len(self.cols) * self.size**2 / (self.height * self.width)
+
+    def spread(self) -> Iterator[Window]:
+        """Every window once, the first of many from all over the grid."""
+        count = len(self.rows) * len(self.cols)
+        # Steps of the golden ratio, made a number that shares no divisor with the count.
+        step = max(round(count * 0.618), 1)
+        while gcd(step, count) > 1:
+            step += 1
+        for i in range(count):
+            row, col = divmod(i * step % count, len(self.cols))
+            yield Window(self.rows[row], self.cols[col], self.size, self.size)
 
     def rows_over(self, start: int, stop: int) -> range:
         """Indexes of the window rows that see any of the pixel rows ``start`` to ``stop``."""

@@ -4,11 +4,11 @@ Some windows are read, one batch of them is mapped a few times, their pixels are
 and a small map of them is written.
 """
 
-import math
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,14 +18,13 @@ import torch
 
 from geofm.export.geotiff import write_cog
 from geofm.model.calibration import Calibration
-from geofm.predict.engine import MapJob
-from geofm.predict.infer import Inference
+from geofm.predict.engine import MapJob, inference_of
 from geofm.predict.plan import pieces
 from geofm.predict.publish import map_layers
-from geofm.predict.rows import MAX_ALIGNED_ROWS, codes_of
+from geofm.predict.rows import MAX_ALIGNED_ROWS, codes_of, whole_window
 from geofm.predict.stitch import BlendBuffer, MapPiece, finish_piece
 from geofm.scenes.ground import crop
-from geofm.scenes.reader import Scene, StoredPixels
+from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
 from geofm.tasks import NODATA
 
@@ -82,12 +81,11 @@ class Sample:
 def take_sample(job: MapJob, clock: Clock) -> Sample:
     """Read windows all over the grid, for some seconds, at least one."""
     plan, scene = job.plan, job.scene
-    windows = [Window(row, col, plan.size, plan.size) for row in plan.rows for col in plan.cols]
     dn: list[npt.NDArray[np.generic]] = []
     valid: list[npt.NDArray[np.bool_]] = []
     looked_at = mapped = 0
     seconds, pixels = 0.0, 0
-    for window in _spread(windows):
+    for window in islice(plan.spread(), _SAMPLES):
         began = clock()
         hull = _file_blocks(scene, window)
         stored = scene.read_stored(hull)
@@ -105,9 +103,8 @@ def take_sample(job: MapJob, clock: Clock) -> Sample:
         if (codes == 0).any():
             mapped += 1
             if len(dn) < job.recipe.batch:
-                one, its_valid = _whole_window(stored, here, plan.size)
-                dn.append(one)
-                valid.append(its_valid)
+                dn.append(whole_window(stored.dn[..., *here], plan.size))
+                valid.append(whole_window(stored.valid[..., *here], plan.size))
         if seconds > _READING:
             break
     if not dn:
@@ -121,7 +118,7 @@ def measure(job: MapJob, sample: Sample, clock: Clock) -> Costs:
         nothing = {layer.name: np.full((1, 1, 1), NODATA, np.uint8) for layer in map_layers(job)}
         files, write, written = _time_writing(job, nothing, clock)
         return Costs(files, 0.0, 0.0, 0.0, sample.seconds, write, written, _resident())
-    inference = Inference(job.model, job.scene, job.device, batch=job.recipe.batch)
+    inference = inference_of(job)
     laps: list[float] = []
     logits: list[torch.Tensor] = []
     while len(laps) < 2 or (sum(laps) < _PASSES and len(laps) < 6):
@@ -147,17 +144,6 @@ def measure(job: MapJob, sample: Sample, clock: Clock) -> Costs:
     )
 
 
-def _spread(windows: list[Window]) -> Iterator[Window]:
-    """All of a few windows, or some of many, the first of them far apart."""
-    count = len(windows)
-    # Steps of the golden ratio, made a number without common divisor, visit each window once.
-    step = max(round(count * 0.618), 1)
-    while math.gcd(step, count) > 1:
-        step += 1
-    for i in range(min(count, _SAMPLES)):
-        yield windows[i * step % count]
-
-
 def _file_blocks(scene: Scene, window: Window) -> Window:
     """The whole blocks of the file that a window touches: what is decoded for it."""
     rows, cols = scene.block_shape
@@ -165,15 +151,6 @@ def _file_blocks(scene: Scene, window: Window) -> Window:
     row, col = window.row // rows * rows, window.col // cols * cols
     stop_row, stop_col = -(-window.stop_row // rows) * rows, -(-window.stop_col // cols) * cols
     return Window(row, col, stop_row - row, stop_col - col).clip(*scene.shape)
-
-
-def _whole_window(
-    stored: StoredPixels, here: tuple[slice, slice], size: int
-) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]:
-    """A window's stored numbers and validity; what lies outside the grid is invalid."""
-    dn, valid = stored.dn[..., *here], stored.valid[..., *here]
-    beyond = [(0, size - length) for length in valid.shape[-2:]]
-    return np.pad(dn, [(0, 0), (0, 0), *beyond]), np.pad(valid, [(0, 0), *beyond])
 
 
 def _time_finishing(

@@ -38,6 +38,7 @@ def check_output(
     *,
     inputs: Sequence[str],
     polygons: Path | None = None,
+    simplify: float = 0.0,
     html: Path | None = None,
     resume: bool,
     overwrite: bool,
@@ -60,7 +61,7 @@ def check_output(
         raise OutputError(f"the output {out} is a folder; give a file name in it, ending in .tif")
     begun = resume and scratch_folder(out).is_dir()
     if polygons is not None:
-        check_polygons_output(polygons, overwrite=overwrite or begun)
+        check_polygons_output(polygons, overwrite=overwrite or begun, simplify=simplify)
     if html is not None:
         check_page_output(html, overwrite=overwrite or begun)
     for path in reversed(output_files(out).values()):
@@ -119,6 +120,7 @@ def what_is_mapped(job: MapJob) -> dict[str, object]:
         },
         "recipe": job.recipe.plain(),
         "recipe_sha256": job.recipe.digest,
+        "notes": list(job.notes),
     }
 
 
@@ -191,6 +193,7 @@ def _build_polygons(job: MapJob, scratch: Scratch, out: Path, layer: str) -> Pat
         out,
         layer=layer,
         min_area=job.options.min_area,
+        simplify=job.options.simplify,
     )
 
 

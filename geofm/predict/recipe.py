@@ -65,7 +65,13 @@ class Recipe:
 
 
 def make_recipe(
-    model: TrainedModel, match: SceneMatch, plan: WindowPlan, device: Device, batch: int
+    model: TrainedModel,
+    match: SceneMatch,
+    plan: WindowPlan,
+    device: Device,
+    batch: int,
+    *,
+    compiled: bool,
 ) -> Recipe:
     """Fix the recipe of one map."""
     return Recipe(
@@ -83,7 +89,7 @@ def make_recipe(
         hardware=device.hardware,
         precision=device.precision,
         threads=device.threads,
-        compiled=False,
+        compiled=compiled,
         versions={
             "geofm": geofm.__version__,
             "torch": torch.__version__,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from geofm.scenes.reader import Scene, StoredPixels
 from geofm.scenes.window import Window
 from geofm.tasks import MASKED, NODATA
 
+D = TypeVar("D", bound=np.generic)
 # A file whose blocks are higher than this is read by rows; aligning would hold it whole.
 MAX_ALIGNED_ROWS = 2048
 # Columns that one reader thread takes at a time, rounded to the file's blocks.
@@ -105,6 +107,12 @@ class _Arriving:
     def cancel(self) -> None:
         for _, future in self.parts:
             future.cancel()
+
+
+def whole_window(values: npt.NDArray[D], size: int) -> npt.NDArray[D]:
+    """Pixels (..., h, w) from the corner of a window as (..., size, size), 0 beyond the grid."""
+    beyond = [(0, size - length) for length in values.shape[-2:]]
+    return np.pad(values, [(0, 0)] * (values.ndim - 2) + beyond)
 
 
 def codes_of(

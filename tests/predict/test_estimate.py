@@ -72,9 +72,10 @@ def test_a_gpu_waits_for_the_slower_of_reading_and_computing(tiny_model, write_r
     assert forecast(gpu, EVERY_WINDOW, quick_disk) == replace(
         forecast(job, EVERY_WINDOW, quick_disk), costs=quick_disk
     )
-    assert forecast(gpu, EVERY_WINDOW, slow_disk).seconds < forecast(
-        job, EVERY_WINDOW, slow_disk
-    ).seconds
+    assert (
+        forecast(gpu, EVERY_WINDOW, slow_disk).seconds
+        < forecast(job, EVERY_WINDOW, slow_disk).seconds
+    )
 
 
 def test_windows_and_disk_are_those_of_the_run(
@@ -91,8 +92,10 @@ def test_windows_and_disk_are_those_of_the_run(
     monkeypatch.setattr(
         Scratch,
         "remove",
-        lambda self: raw.update({p.name: p.stat().st_size for p in self.folder.glob("*.raw")})
-        or remove(self),
+        lambda self: (
+            raw.update({p.name: p.stat().st_size for p in self.folder.glob("*.raw")})
+            or remove(self)
+        ),
     )
     report = map_to_file(model, scene, tmp_path / "map.tif", options=options)
     assert found.exact
