@@ -12,6 +12,7 @@ from torch import Tensor
 
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 """Of the penalty, from strong to weak; for features of deviation 1."""
+_TOKEN_SHARES = (1.0, 0.1, 0.01, 0.0)
 _MOST_ROUNDS = 40
 # A class that one half has never seen must not cost that half everything.
 _LEAST = 1e-3
@@ -80,13 +81,14 @@ def fit_logistic(
 def token_trusts(tokens: int, bands: int) -> list[Tensor]:
     """Deviations (tokens + bands,) to choose from: how much tokens weigh beside bands.
 
-    As much in all, however many features they have, or a hundredth: a few labels may not
+    As much in all, however many features they have, down to not at all: a few labels may not
     bear so many features, and then the bands should not suffer for it.
     """
     even = torch.cat([torch.full((tokens,), (bands / tokens) ** 0.5), torch.ones(bands)])
-    few = even.clone()
-    few[:tokens] *= 0.1
-    return [even, few]
+    found = [even.clone() for _ in _TOKEN_SHARES]
+    for trust, share in zip(found, _TOKEN_SHARES, strict=True):
+        trust[:tokens] *= share
+    return found
 
 
 def _path(
