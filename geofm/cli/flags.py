@@ -254,7 +254,9 @@ def _pretrain(group: Group) -> None:
         "--series", action="store_true", help="scenes of one grid are dates of one scene"
     )
     group.add_argument(
-        "--encoder", metavar="PATH", help="go on from this encoder folder or published name"
+        "--encoder",
+        metavar="PATH",
+        help="go on from this encoder folder, geofm-small, or a published one",
     )
     group.add_argument(
         "--licence", metavar="NAMES", type=names, help="of the pixels, for the model card"
@@ -391,7 +393,7 @@ def _finetune(group: Group) -> None:
     group.add_argument(
         "--encoder",
         metavar="PATH",
-        help="encoder folder or published name to start from (default: from scratch)",
+        help="encoder folder, geofm-small, or a published name (default: from scratch)",
     )
     _output(group, "DIR.geofm", "model folder to write")
     _use(group)
@@ -505,7 +507,9 @@ def _curve(group: Group) -> None:
         "--task", metavar="NAME", help="flood, burn_scar, crops, or custom with a --legend"
     )
     group.add_argument(
-        "--encoder", metavar="PATH", help="encoder folder or published name (default: none)"
+        "--encoder",
+        metavar="PATH",
+        help="encoder folder, geofm-small, or a published name (default: none)",
     )
     group.add_argument(
         "-o",

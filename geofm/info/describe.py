@@ -11,6 +11,7 @@ from geofm.info.rasters import scene_page
 from geofm.info.scenes import is_more_than_a_raster, product_page
 from geofm.model.folder import DESCRIPTION_FILE
 from geofm.scenes.facts import read_facts
+from geofm.shipped import encoder_folder
 
 
 def describe(path: str | Path, **reading: Any) -> Page:
@@ -23,7 +24,7 @@ def describe(path: str | Path, **reading: Any) -> Page:
         GeofmError: there is nothing readable at ``path``.
         ModelError: the model folder is damaged.
     """
-    folder = Path(path)
+    folder = encoder_folder(path) or Path(path)
     if folder.is_dir() and (folder / DESCRIPTION_FILE).is_file():
         return model_page(folder)
     if is_more_than_a_raster(str(path)):
