@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from geofm.errors import ConfigError, OutputError
+from geofm.errors import ConfigError, OutputError, SceneError
 from geofm.export.collection import FolderIndex, read_items, write_index
 from geofm.model.folder import TrainedModel, save_model
 from geofm.predict.batch import (
@@ -134,9 +134,26 @@ def map_many(
 
 
 def scenes_to_map(entries: Sequence[Entry], folder: Path) -> list[Entry]:
-    """The entries with paths that hold in every working folder; maps in ``folder`` are none."""
+    """The entries with paths that hold in every working folder; maps in ``folder`` are none.
+
+    Raises:
+        SceneError: not one of them is there.
+    """
     absolute = folder.absolute()
-    return [entry for entry in map(_absolute, entries) if not _lies_in(entry, absolute)]
+    found = [entry for entry in map(_absolute, entries) if not _lies_in(entry, absolute)]
+    if found and not any(map(_is_there, found)):
+        many = f"and none of {len(found)} scenes" if len(found) > 1 else "no scene"
+        raise SceneError(
+            f"{found[0].name} is not there, {many}; needed a folder, a list, a catalogue or a STAC "
+            "collection of scenes; check the path"
+        )
+    return found
+
+
+def _is_there(entry: Entry) -> bool:
+    """Whether a scene may be opened; what is not a local file is not asked for."""
+    path = entry.paths[0]
+    return is_remote(path) or path.startswith("/vsi") or Path(path).exists()
 
 
 def _absolute(entry: Entry) -> Entry:
@@ -173,6 +190,11 @@ def _workers(options: BatchOptions, gpus: Sequence[str], state: Path) -> Iterato
         ) as workers:
             yield workers
         return
+    if options.scheduler == "local" and len(gpus) > 1:
+        raise ConfigError(
+            f"a local Dask cluster would put all workers on one of {len(gpus)} GPUs; "
+            "leave --scheduler out, and there is one worker a GPU"
+        )
     from geofm.predict.cluster import cluster_workers  # Dask is an extra
 
     with cluster_workers(options.scheduler, count=options.workers) as workers:

@@ -260,6 +260,17 @@ def test_the_folder_of_the_maps_holds_no_scene(flood_folder, scenes):
         geofm.map_batch(flood_folder, scenes, scenes, **ALONE)
 
 
+@pytest.mark.parametrize("lines", [None, "a.tif\nb.tif"])
+def test_a_manifest_of_nothing_ends_before_the_start(flood_folder, tmp_path, lines, capsys):
+    manifest = tmp_path / "scenes.txt"
+    if lines:
+        manifest.write_text(lines)
+    words = ["batch", flood_folder, manifest, "-o", tmp_path / "maps", "--workers", "0"]
+    assert command_line(list(map(str, words))) == 1
+    assert "is not there" in capsys.readouterr().err
+    assert not (tmp_path / "maps").exists()
+
+
 def test_a_folder_takes_one_batch_at_a_time(flood_folder, scenes, tmp_path):
     with hold_folder(tmp_path / "maps"), pytest.raises(BusyError, match="another batch is writing"):
         geofm.map_batch(flood_folder, scenes, tmp_path / "maps", **ALONE)
