@@ -128,8 +128,12 @@ def test_a_mosaic_opens_no_map_before_it_is_looked_at(tmp_path):
     (tmp_path / "a.vrt").write_text(mosaic_vrt([part], name="classes", classes=FLOOD.classes))
     with rasterio.open(tmp_path / "a.vrt") as file:
         assert file.shape == (40, 40)
-    facts = read_facts(tmp_path / "a.vrt")
-    assert [facts.categories[code] for code in (0, 1)] == ["not water", "water"]
+
+
+def test_a_mosaic_tells_its_classes(tmp_path):
+    write_map(tmp_path, "a", np.ones((6, 6), np.uint8))
+    facts = read_facts(index(tmp_path).mosaics[0])
+    assert [facts.categories[code] for code in (0, 1)] == [kind.name for kind in FLOOD.classes]
     assert [facts.colors[code] for code in (0, 1)] == [kind.color for kind in FLOOD.classes]
 
 
