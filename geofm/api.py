@@ -335,6 +335,7 @@ def map_scene(
     overwrite: bool = False,
     polygons: str | Path | None = None,
     min_area: float = 0.0,
+    simplify: float = 0.0,
     html: str | Path | None = None,
     command: str = "",
     progress: Progress | None = None,
@@ -353,6 +354,8 @@ def map_scene(
             class: ``class``, ``class_name``, ``hectares`` on the ellipsoid and mean
             ``confidence``, percent.
         min_area: leave out polygons below, hectares.
+        simplify: leave out corners of polygons whose triangle is smaller than this length
+            squared, metres; borders stay shared, and all outlines are in memory.
         html: a page with the scene under its map, to pan and zoom, offline, as
             `geofm.plot.slippy`.
         command: what the user typed, for the receipt.
@@ -373,6 +376,7 @@ def map_scene(
         overwrite=overwrite,
         polygons=None if polygons is None else Path(polygons),
         min_area=min_area,
+        simplify=simplify,
         html=None if html is None else Path(html),
     )
     return map_to_file(

@@ -114,11 +114,12 @@ class GeofmAccessor:
             progress=progress,
         )
 
-    def polygons(self, *, min_area: float = 0.0) -> "gpd.GeoDataFrame":
+    def polygons(self, *, min_area: float = 0.0, simplify: float = 0.0) -> "gpd.GeoDataFrame":
         """The areas of each class of a map, as `geofm.map_scene` writes with ``polygons``.
 
         Args:
             min_area: leave out polygons below, hectares.
+            simplify: as `geofm.map_scene`, metres.
 
         Returns:
             ``class``, ``class_name``, ``hectares`` on the ellipsoid, mean ``confidence``
@@ -137,7 +138,7 @@ class GeofmAccessor:
 
         assert isinstance(self.array, xr.Dataset)
         geobox = array_grid(self.array, self.array["classes"])
-        batches = find_polygons(read, geobox, min_area=min_area)
+        batches = find_polygons(read, geobox, min_area=min_area, simplify=simplify)
         frames = [polygon_frame(batch, geobox, kinds) for batch in batches]
         return pd.concat(frames, ignore_index=True)
 

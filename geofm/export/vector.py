@@ -20,8 +20,9 @@ from rasterio.features import rasterize, shapes
 from shapely.geometry.base import BaseGeometry
 
 from geofm.errors import GridError, OutputError
+from geofm.export.simplify import check_simplify, simplified
 from geofm.scenes.areas import pixel_areas
-from geofm.scenes.ground import apply
+from geofm.scenes.ground import apply, ground_resolution
 from geofm.scenes.window import Window
 from geofm.tasks import UNSURE, MapClass
 
@@ -55,12 +56,15 @@ class Polygons:
     confidence: npt.NDArray[np.float32]
 
 
-def check_polygons_output(out: Path, *, overwrite: bool) -> None:
+def check_polygons_output(out: Path, *, overwrite: bool, simplify: float = 0.0) -> None:
     """Refuse an output that cannot be made, before any work is done.
 
     Raises:
-        OutputError: another kind of file, one that exists, or pyarrow is not there.
+        OutputError: another kind of file, one that exists, or pyarrow is not there; or what
+            simplifies is too old.
     """
+    if simplify:
+        check_simplify()
     if out.suffix.lower() not in SUFFIXES:
         raise OutputError(
             f"polygons go into a GeoPackage or GeoParquet file, and {out.name} is neither; "
@@ -87,16 +91,19 @@ def write_polygons(
     *,
     layer: str,
     min_area: float = 0.0,
+    simplify: float = 0.0,
 ) -> Path:
     """Write polygons beside ``out``; the caller moves them into place.
 
     Columns: ``class`` (code), ``class_name``, ``hectares``, ``confidence`` (percent).
-    A GeoPackage is written batch by batch; GeoParquet holds all outlines in memory.
+    A GeoPackage is written batch by batch; GeoParquet and ``simplify`` hold all outlines in
+    memory.
 
     Args:
         read: classes and confidence of whole rows, (height, width) uint8 each.
         layer: name of the layer in a GeoPackage.
         min_area: leave out polygons below, hectares.
+        simplify: as `find_polygons`.
 
     Returns:
         The file that was written, in ``out``'s folder.
@@ -108,7 +115,7 @@ def write_polygons(
     part = out.with_name(f".{out.stem}.partial{out.suffix}")
     frames = (
         polygon_frame(batch, geobox, classes)
-        for batch in find_polygons(read, geobox, min_area=min_area)
+        for batch in find_polygons(read, geobox, min_area=min_area, simplify=simplify)
     )
     try:
         for stale in (part, *part.parent.glob(f"{part.name}-*")):  # of a killed run
@@ -161,13 +168,20 @@ def polygon_frame(
 
 
 def find_polygons(
-    read: ReadStrip, geobox: GeoBox, *, min_area: float = 0.0, strip_rows: int | None = None
+    read: ReadStrip,
+    geobox: GeoBox,
+    *,
+    min_area: float = 0.0,
+    simplify: float = 0.0,
+    strip_rows: int | None = None,
 ) -> Iterator[Polygons]:
     """The 4-connected areas of one class, with their holes; codes from 253 on are none.
 
     Args:
         read: as `write_polygons`.
         min_area: leave out polygons below, hectares.
+        simplify: leave out corners whose triangle is smaller than this length squared, metres;
+            borders stay shared. Hectares and confidence are those of the pixels all the same.
         strip_rows: rows read at once; the polygons do not depend on it.
 
     Yields:
@@ -189,11 +203,11 @@ def find_polygons(
         classes, confidence = read(window)
         done = weaver.add(_parts(classes, confidence, geobox, window))
         ready += [part for part in done if part.square_metres >= min_area * 1e4]
-        while len(ready) >= BATCH:
+        while len(ready) >= BATCH and not simplify:
             yield _finish(ready[:BATCH], geobox)
             del ready[:BATCH]
     ready += [part for part in weaver.close() if part.square_metres >= min_area * 1e4]
-    yield _finish(ready, geobox)
+    yield _finish(ready, geobox, simplify)
 
 
 @dataclass(slots=True)
@@ -297,8 +311,12 @@ class _Weaver:
         return list(self.waiting.values())
 
 
-def _finish(parts: Sequence[_Part], geobox: GeoBox) -> Polygons:
+def _finish(parts: Sequence[_Part], geobox: GeoBox, simplify: float = 0.0) -> Polygons:
     geometry = np.array([_joined(part.outlines) for part in parts], dtype=object)
+    if simplify and len(parts):
+        side = ground_resolution(geobox)
+        assert side, "areas on the ellipsoid were measured"
+        geometry = simplified(geometry, simplify / side)
     return Polygons(
         geometry=shapely.transform(
             geometry, lambda points: np.column_stack(apply(geobox.affine, *points.T))

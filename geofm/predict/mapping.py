@@ -110,6 +110,7 @@ def map_to_file(
         out,
         inputs=scene.paths,
         polygons=options.polygons,
+        simplify=options.simplify,
         html=options.html,
         resume=options.resume,
         overwrite=options.overwrite,

@@ -34,14 +34,18 @@ def grid(shape, transform=STEP, crs=UTM) -> GeoBox:
     return GeoBox(shape, transform, crs)
 
 
-def polygons_of(classes, *, geobox=None, strip_rows=None, min_area=0.0, confidence=None):
+def polygons_of(
+    classes, *, geobox=None, strip_rows=None, min_area=0.0, simplify=0.0, confidence=None
+):
     geobox = geobox or grid(classes.shape)
     confidence = np.full_like(classes, 80) if confidence is None else confidence
 
     def read(window):
         return classes[window.slices], confidence[window.slices]
 
-    batches = list(find_polygons(read, geobox, strip_rows=strip_rows, min_area=min_area))
+    batches = list(
+        find_polygons(read, geobox, strip_rows=strip_rows, min_area=min_area, simplify=simplify)
+    )
     assert len(batches) == 1
     return batches[0]
 
@@ -105,6 +109,74 @@ def test_strips_leave_no_trace(classes, strip_rows) -> None:
     np.testing.assert_allclose(
         [row[2] for row in plain(cut)], [row[2] for row in plain(whole)], rtol=1e-9
     )
+
+
+def smooth_field(height, width, seed=0):
+    """Three classes of a smooth random field: 0.4 of the first, 0.3 of each other."""
+    noise = np.random.default_rng(seed).standard_normal((height, width))
+    down, across = np.meshgrid(np.fft.fftfreq(height), np.fft.rfftfreq(width), indexing="ij")
+    kept = np.exp(-((down**2 + across**2) / 0.03**2))
+    field = np.fft.irfft2(np.fft.rfft2(noise) * kept, s=noise.shape)
+    return np.digitize(field, np.quantile(field, [0.4, 0.7])).astype(np.uint8)
+
+
+def borders(polygons, geobox):
+    """Length of the polygons' borders on each line between rows, pixels, (height + 1,)."""
+    found = np.zeros(geobox.shape[0] + 1)
+    for ring in shapely.get_rings(polygons):
+        cols, rows = ~geobox.affine @ tuple(shapely.get_coordinates(ring).T)
+        level = np.isclose(rows[1:], rows[:-1])
+        lines = np.rint(rows[1:][level]).astype(int)
+        np.add.at(found, lines, abs(np.diff(cols))[level])
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_border_runs_along_a_strip_more_often_than_chance(seed) -> None:
+    classes = smooth_field(640, 300, seed)
+    found = polygons_of(classes, strip_rows=10)
+    length = borders(found.geometry, grid(classes.shape))[1:-1]
+    edge = np.arange(1, 640) % 10 == 0
+    # Truly: a border is where the class changes, on both sides of it.
+    np.testing.assert_allclose(length, 2 * (np.diff(classes.astype(int), axis=0) != 0).sum(axis=1))
+    chance = length[~edge].mean()
+    error = length[~edge].std() / np.sqrt(edge.sum())
+    assert abs(length[edge].mean() - chance) < 3 * error
+    assert length.mean() > 10  # there are borders to speak of
+
+
+@given(RASTERS, st.floats(0.5, 60))
+@settings(max_examples=60)
+def test_simplified_neighbours_keep_one_border(classes, metres) -> None:
+    plain, fewer = polygons_of(classes), polygons_of(classes, simplify=metres)
+    assert shapely.is_valid(fewer.geometry).all()
+    assert shapely.coverage_is_valid(fewer.geometry)  # no overlap, and no gap along a border
+    corners = [shapely.get_num_coordinates(found.geometry).sum() for found in (plain, fewer)]
+    assert corners[1] <= corners[0]
+    for name in ("codes", "hectares", "confidence"):  # of the pixels, as before
+        np.testing.assert_array_equal(getattr(fewer, name), getattr(plain, name))
+
+
+def test_simplifying_smooths_steps_and_keeps_the_ground() -> None:
+    classes = smooth_field(120, 150)
+    plain, fewer = polygons_of(classes), polygons_of(classes, simplify=20)
+    corners = [shapely.get_num_coordinates(found.geometry).sum() for found in (plain, fewer)]
+    assert corners[1] < 0.4 * corners[0]
+    assert shapely.coverage_is_valid(fewer.geometry)
+    whole = shapely.union_all(fewer.geometry)
+    assert shapely.area(fewer.geometry).sum() == pytest.approx(whole.area)
+    assert whole.area == pytest.approx(120 * 150 * 100, rel=0.01)
+    for code in range(3):
+        here = plain.codes == code
+        before, after = (shapely.area(found.geometry[here]).sum() for found in (plain, fewer))
+        assert after == pytest.approx(before, rel=0.03)
+
+
+def test_an_old_geos_is_refused_before_any_work(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("geofm.export.simplify.shapely.geos_version", (3, 11, 4))
+    with pytest.raises(OutputError, match=r"GEOS 3\.12.*3\.11\.4.*--simplify"):
+        check_polygons_output(tmp_path / "a.gpkg", overwrite=False, simplify=10)
+    check_polygons_output(tmp_path / "a.gpkg", overwrite=False)
 
 
 def test_a_hole_stays_a_hole_and_corners_join_nothing() -> None:

@@ -6,8 +6,13 @@ import rasterio
 from affine import Affine
 
 import geofm
+import geofm.xarray
 from geofm.cli.app import main
 from geofm.errors import OutputError
+from geofm.predict import engine
+from geofm.predict.engine import MapOptions
+from geofm.predict.mapping import map_in_memory
+from geofm.predict.plan import Layout
 from geofm.scenes.areas import pixel_areas
 from geofm.scenes.window import Window
 
@@ -93,3 +98,45 @@ def test_a_map_in_degrees(flood_folder, make_scene, tmp_path) -> None:
     table = gpd.read_parquet(out.files["polygons"])
     ground = table.to_crs("EPSG:6933").area / 1e4  # equal-area
     np.testing.assert_allclose(table["hectares"], ground, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_no_class_border_lies_on_a_block_edge_more_often_than_chance(
+    tiny_model, write_raster, dn_of, monkeypatch
+) -> None:
+    model = tiny_model()
+    scene = geofm.open_scene(write_raster(dn_of(420, 460)), scale=1e-4)
+    layout = Layout(strip_width=37, block_rows=1)
+    monkeypatch.setattr(engine, "plan_layout", lambda *_, **__: layout)
+    plan = engine.prepare(model, scene, MapOptions()).plan
+    blocks = [block.area for strip in layout.strips(plan) for block in strip]
+    assert len(blocks) > 150
+    classes = map_in_memory(model, scene).classes
+    for axis, starts in ((0, {b.row for b in blocks}), (1, {b.col for b in blocks})):
+        changes = (np.diff(classes.astype(int), axis=axis) != 0).mean(axis=1 - axis)
+        edge = np.isin(np.arange(1, classes.shape[axis]), sorted(starts))
+        error = changes[~edge].std() / np.sqrt(edge.sum())
+        assert changes[edge].mean() - changes[~edge].mean() < 3 * error
+        assert changes.mean() > 0.005  # there are borders to speak of
+
+
+def test_simplified_on_the_command_line(flood_folder, make_scene, tmp_path) -> None:
+    import geopandas as gpd
+    import shapely
+
+    words = ["map", str(flood_folder), str(make_scene()), "-o", str(tmp_path / "a.tif")]
+    tables = []
+    for name, more in (("plain", []), ("fewer", ["--simplify", "25"])):
+        path = tmp_path / f"{name}.gpkg"
+        assert main([*words, "--polygons", str(path), "--overwrite", *more]) == 0
+        tables.append(gpd.read_file(path))
+    plain, fewer = tables
+    assert len(plain) == len(fewer)
+    assert fewer.geometry.count_coordinates().sum() < plain.geometry.count_coordinates().sum()
+    assert fewer["hectares"].sum() == pytest.approx(plain["hectares"].sum())
+    assert shapely.is_valid(fewer.geometry.values).all()
+    found = geofm.open_scene(make_scene("b.tif")).to_xarray()
+    table = found.geofm.map(geofm.load_model(flood_folder)).geofm.polygons(simplify=25)
+    assert len(table) == len(fewer)
+    assert table.geometry.geom_equals_exact(fewer.geometry, 1e-6).all()
+    assert main([*words, "--overwrite", "--simplify", "-1"]) == 2
