@@ -38,7 +38,10 @@ def main(scenes: int, workers: int, kills: int, *, local: bool, seed: int) -> di
         model = make_model(folder / "model.geofm")
         make_scenes(folder / "scenes", scenes)
         expected = folder / "expected"
-        geofm.map_batch(model, folder / "scenes", expected, workers=0, device="cpu", command="c")
+        whole = geofm.map_batch(
+            model, folder / "scenes", expected, workers=0, device="cpu", command="c"
+        )
+        assert whole.complete, whole
         (folder / "scenes" / "broken.tif").write_bytes(b"II*\0 no raster")
         started, used = time.monotonic(), _cpu_seconds()
         chaos = Chaos(random.Random(seed), kills)
