@@ -31,9 +31,14 @@ LINES = {
 BY_NAME = {
     "batch": ["batch_scaling.py"],  # wants a machine with two idle cores
     "batch-chaos": ["batch_chaos.py"],
+    "ceiling": ["map_ceiling.py"],
     "install": ["install_size.py"],
+    "map-100m": ["map_100m.py"],  # TerraTorch in .peers
+    "map-small": ["map_small.py"],
     "products": ["products.py"],  # needs the real products of ../shared/data
     "mae-step": ["mae_step.py"],  # TerraTorch in .peers
+    "reader": ["map_reader.py"],  # TorchGeo too where .peers has it
+    "seams": ["map_seams.py"],  # wants the demo's model: make demo
     "prithvi": ["prithvi_against_terratorch.py"],  # TerraTorch in .peers: see its first lines
 }
 
