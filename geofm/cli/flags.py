@@ -333,7 +333,7 @@ def _masking(group: Group) -> None:
 def _import(group: Group) -> None:
     group.add_argument(
         "source",
-        metavar="FILE",
+        metavar="SOURCE",
         help="weights file (.pt, .pth, .ckpt), or the name of a published model to download",
     )
     group.add_argument(
@@ -420,7 +420,7 @@ def _model(group: Group) -> None:
         "--encoder-rate",
         metavar="X",
         type=float,
-        help="the encoder's learning rate, as a share; 0 keeps it as it is (default: 0.1)",
+        help="the encoder's learning rate, as a share; 0 keeps it as it is (default: 1)",
     )
     group.add_argument(
         "--layer-decay",

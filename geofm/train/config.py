@@ -216,7 +216,7 @@ class FinetuneConfig(TrainingConfig):
     channels: int = 64
     depths: tuple[int, ...] = ()
     start: Literal["auto", "probe", "random"] = "auto"
-    encoder_rate: float = 0.1
+    encoder_rate: float = 1.0
     layer_decay: float = 1.0
     lora: int = 0
     loss: Literal["ce", "focal", "dice", "ce+dice"] = "ce"
