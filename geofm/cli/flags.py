@@ -854,6 +854,7 @@ COMMANDS = {
                 "geofm map flood.geofm scene.tif -o flood.tif",
                 "geofm map crops.geofm 2020*.tif -o crops.tif --probabilities --memory 4GiB",
                 "geofm map flood.geofm scene.tif -o flood.tif --polygons flood.gpkg --min-area 0.5",
+                "geofm map flood.geofm scene.tif -o flood.tif --html flood.html",
             ),
             (
                 ("Input and output", _map),
