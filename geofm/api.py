@@ -17,6 +17,7 @@ from geofm.assess import leakage
 from geofm.assess.area import AreaDesign, AreaEstimate
 from geofm.assess.area_design import DesignConfig
 from geofm.assess.calibrate import COVERAGE, calibrate_model
+from geofm.assess.check import CheckReport
 from geofm.assess.chips import draw_chips
 from geofm.assess.compare import Comparison, paired_test
 from geofm.assess.curve_rows import CurveConfig, LabelCurve
@@ -59,7 +60,7 @@ from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Pixels, Scene
 from geofm.scenes.window import Window
 from geofm.shipped import encoder_folder
-from geofm.show import model_html, scene_html
+from geofm.show import area_html, check_html, map_html, model_html, scene_html, score_html
 from geofm.tasks import NODATA, MapClass, find_task
 from geofm.tiles.leakage import Leakage, find_roles
 from geofm.tiles.roles import Roles, whole
@@ -131,8 +132,13 @@ __all__ = [
     "with_scores",
 ]
 
-# A notebook draws a scene, and scenes know no matplotlib: its card is lent from above.
+# What a notebook shows of these draws on rooms above theirs: their cards are lent from here.
 Scene._repr_html_ = scene_html  # type: ignore[attr-defined]
+PretrainedEncoder._repr_html_ = model_html  # type: ignore[attr-defined]
+MapReport._repr_html_ = map_html  # type: ignore[attr-defined]
+Evaluation._repr_html_ = score_html  # type: ignore[attr-defined]
+AreaEstimate._repr_html_ = area_html  # type: ignore[attr-defined]
+CheckReport._repr_html_ = check_html  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -2,15 +2,20 @@
 
 import base64
 import re
+from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from matplotlib.image import imread
 
 import geofm
 import geofm.show
+from geofm.assess.area import AreaEstimate, ClassArea, Estimate
+from geofm.assess.check import CheckReport, Finding
 from geofm.scenes.picture import scene_images, thin_places
 
 
@@ -24,7 +29,7 @@ def check_balanced(html: str) -> None:
 
     class Reader(HTMLParser):
         def handle_starttag(self, tag, attrs):
-            if tag != "img":
+            if tag not in ("img", "br"):
                 open_tags.append(tag)
 
         def handle_endtag(self, tag):
@@ -88,3 +93,70 @@ def test_a_model(flood_folder) -> None:
     check_balanced(html)
     for text in ("tiny flood", "not water", "#2166ac", "swir22", "cc-by-4.0", "IoU 0.812"):
         assert text in html
+
+
+def test_a_map_that_was_written(flood_folder, make_scene, tmp_path) -> None:
+    scene, model = geofm.open_scene(make_scene()), geofm.load_model(flood_folder)
+    report = geofm.map_scene(model, scene, tmp_path / "a<b>.tif")
+    html = report._repr_html_()
+    check_balanced(html)
+    for text in ("a&lt;b&gt;.tif", "tiny flood", "#2166ac", "EPSG:32633", "seam score"):
+        assert text in html
+    codes = model.map(scene).classes.values
+    wanted = np.full((*codes.shape, 3), 1.0)
+    for code, color in enumerate(("#e8e1d3", "#2166ac")):
+        wanted[codes == code] = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    np.testing.assert_allclose(picture(html)[..., :3], wanted, atol=1e-6)
+    report.path.unlink()
+    assert "there is no" in report._repr_html_()  # a card does not fail
+
+
+def written(codes, scene):
+    """Labels in a file beside their scene."""
+    path = Path(scene.paths[0]).with_name("labels.tif")
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype="uint8", count=1, height=codes.shape[0],
+        width=codes.shape[1], crs=scene.geobox.crs.to_wkt(), transform=scene.geobox.affine,
+    ) as file:  # fmt: skip
+        file.write(codes, 1)
+    return path
+
+
+def test_scores_and_areas_carry_their_intervals(flood_folder, make_scene) -> None:
+    scene, model = geofm.open_scene(make_scene("far.tif")), geofm.load_model(flood_folder)
+    target = np.zeros(scene.shape, np.uint8)
+    target[:30] = 1
+    labels = geofm.open_labels(written(target, scene), scene.geobox)
+    score = geofm.evaluate(model, [geofm.Pair(scene, labels, "far")], allow_leakage=True)
+    html = score._repr_html_()
+    check_balanced(html)
+    for kind in score.class_scores:
+        assert f"{kind.iou.value:.3f}" in html
+    assert score.exposure.sentence in unescape(html)
+
+    def kind(name, value, margin):
+        return ClassArea(name, 9.0, Estimate(value, 1.0, (value - margin, value + margin)),
+                         None, None, 9)  # fmt: skip
+
+    found = AreaEstimate(
+        classes=(kind("<b>", 1823.4, 100), kind("land", 9123.4, 5)),
+        overall=Estimate(0.9, 0.01, (0.88, 0.92)),
+        hectares=1e4,
+        confusion=np.zeros((2, 2), np.int64),
+        rows=("<b>", "land"),
+        points=18,
+        masked=0.0,
+        unmeasured=0.0,
+        notes=(),
+    )
+    html = found._repr_html_()
+    check_balanced(html)
+    for text in ("&lt;b&gt;", "<b>1,823.4</b>", "1,723.4 to 1,923.4", "18 points"):
+        assert text in html
+
+
+def test_a_check_shows_problems_first() -> None:
+    findings = (Finding("problem", "labels are shifted"), Finding("advice", "few <pixels>"))
+    html = CheckReport(2, {"sizes": "9 x 9"}, {"water": 12}, findings)._repr_html_()
+    check_balanced(html)
+    assert html.index("labels are shifted") < html.index("few &lt;pixels&gt;") < html.index("9 x 9")

@@ -99,3 +99,31 @@ def test_polygons_of_a_map(written, tmp_path) -> None:
     assert len(found.geofm.polygons(min_area=1)) == (table["hectares"] >= 1).sum()
     with pytest.raises(SceneError, match="no map"):
         scene.to_xarray().geofm.polygons()
+
+
+def test_a_map_keeps_its_meaning_in_zarr(written, tmp_path) -> None:
+    import xarray as xr
+
+    from geofm import plot
+
+    pytest.importorskip("zarr")
+    scene, model, _, _ = written
+    found = scene.to_xarray().geofm.map(model)
+    found.to_zarr(tmp_path / "map.zarr", zarr_format=2)
+    with xr.open_zarr(tmp_path / "map.zarr", decode_coords="all") as again:
+        np.testing.assert_array_equal(again.classes, found.classes)
+        np.testing.assert_array_equal(again.confidence, found.confidence)
+        assert again.odc.geobox == scene.geobox
+        assert list(again.classes.attrs["flag_values"]) == [0, 1, 253, 254, 255]
+        one, other = (plot.map(each).axes[0].images[0].get_array() for each in (found, again))
+        np.testing.assert_array_equal(one, other)
+        assert len(again.geofm.polygons()) == len(found.geofm.polygons())
+
+
+def test_rioxarray_knows_where_a_map_lies(written) -> None:
+    pytest.importorskip("rioxarray")
+    scene, model, _, _ = written
+    found = scene.to_xarray().geofm.map(model)
+    assert found.rio.crs.to_epsg() == 32633
+    assert tuple(found.rio.transform())[:6] == pytest.approx(tuple(scene.geobox.affine)[:6])
+    assert found.classes.rio.nodata == 255

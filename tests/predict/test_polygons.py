@@ -38,6 +38,23 @@ def test_areas_of_the_map(flood_folder, make_scene, tmp_path) -> None:
     assert not list(tmp_path.glob(".*"))  # nothing unfinished stays
 
 
+def test_geopandas_reads_geoparquet(flood_folder, make_scene, tmp_path) -> None:
+    import geopandas as gpd
+
+    pytest.importorskip("pyarrow")
+    model, scene = geofm.load_model(flood_folder), geofm.open_scene(make_scene())
+    tables = []
+    for name, read in (("a.parquet", gpd.read_parquet), ("a.gpkg", gpd.read_file)):
+        path = tmp_path / name
+        geofm.map_scene(model, scene, tmp_path / "a.tif", polygons=path, overwrite=True)
+        tables.append(read(path))
+    parquet, package = tables
+    assert parquet.crs == package.crs == "EPSG:32633"
+    assert list(parquet.columns) == list(package.columns)
+    assert parquet.geometry.geom_equals(package.geometry).all()
+    np.testing.assert_allclose(parquet["hectares"], package["hectares"])
+
+
 def test_on_the_command_line(flood_folder, make_scene, tmp_path, capsys) -> None:
     words = ["map", str(flood_folder), str(make_scene()), "-o", str(tmp_path / "a.tif")]
     words += ["--polygons", str(tmp_path / "a.gpkg")]
