@@ -45,7 +45,7 @@ def middle(runs: list[Took]) -> dict[str, float]:
 
 def map_command(model: Path, scene: Path, out: Path) -> list[str]:
     words = ["map", str(model), str(scene), "-o", str(out), "--overwrite", "--precision", "fp32"]
-    return [sys.executable, "-m", "geofm.cli.app", *words]
+    return [str(Path(sys.executable).with_name("geofm")), *words]
 
 
 def random_model(encoder: dict[str, Any], head: dict[str, Any]) -> Any:
