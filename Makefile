@@ -41,7 +41,7 @@ bench: $(READY)
 	$(PYTHON) tests/bench/run.py
 
 docs: $(READY)
-	$(PYTHON) docs/make.py
+	$(PYTHON) tests/make_docs.py
 
 clean:
 	rm -rf $(VENV) .uv .peers runs build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

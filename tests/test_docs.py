@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 @pytest.mark.slow
 def test_every_public_name_has_its_place(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "docs" / "make.py"), str(tmp_path)],
+        [sys.executable, str(REPOSITORY / "tests" / "make_docs.py"), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""Write the documentation: python docs/make.py [FOLDER], build/docs by default.
+"""Write the documentation: python tests/make_docs.py [FOLDER], build/docs by default.
 
 pdoc renders the docstrings of what is public, and nothing else.
 """
