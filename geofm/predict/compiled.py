@@ -29,7 +29,7 @@ def compiling_pays(segmenter: Segmenter, plan: WindowPlan, *, kind: str, bf16: b
         kind: ``"cpu"`` or ``"cuda"``; GPUs compute eagerly.
     """
     config = segmenter.encoder.config
-    weights = sum(parameter.numel() for parameter in segmenter.encoder.blocks.parameters())
+    weights = sum(parameter.numel() for parameter in segmenter.encoder.parameters())
     windows = len(plan.rows) * len(plan.cols)
     return kind == "cpu" and bf16 and windows * _tokens(config) * weights >= PAYS
 
