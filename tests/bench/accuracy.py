@@ -24,7 +24,7 @@ from geofm.train.config import EncoderShape, FinetuneConfig
 from geofm.train.control import train_control
 from geofm.train.finetune import finetune_segmenter, labelled_contract
 
-ENCODER = Path("runs") / "geofm-small.geofm"  # what encoder.py writes
+ENCODER = Path(__file__).parents[2] / "data" / "geofm-small.geofm"  # that encoder.py wrote
 ARMS = ("geofm", "geofm from scratch", "unet", "forest")
 SEEDS = range(5)
 STEPS = 100

@@ -14,7 +14,7 @@ from sets import SETS
 from geofm.assess.probe import probe_curve
 from geofm.model.folder import load_encoder_folder
 
-ENCODER = Path("runs") / "geofm-small.geofm"  # what encoder.py writes
+ENCODER = Path(__file__).parents[2] / "data" / "geofm-small.geofm"  # that encoder.py wrote
 NAMES = ("flood_water", "worldcover", "fires", "bark_beetle")
 
 
