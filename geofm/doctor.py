@@ -21,7 +21,7 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from geofm import __version__
-from geofm.predict.processor import bfloat16_flags
+from geofm.processor import bfloat16_flags, cpu_lines
 
 PACKAGES = ("torch", "timm", "lightning", "rasterio", "xarray", "odc-geo", "geopandas", "numpy")
 DRIVERS = ("COG", "GTiff", "VRT", "JP2OpenJPEG", "netCDF", "HDF5", "Zarr")
@@ -115,7 +115,7 @@ def _threads() -> str:
 
 
 def _processor_name() -> str:
-    for line in _lines(Path("/proc/cpuinfo")):
+    for line in cpu_lines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from geofm import doctor
+from geofm import doctor, processor
 from geofm.cli.app import main
-from geofm.predict import processor
 
 GIB = 2**30
 

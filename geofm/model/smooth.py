@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SWEEPS = 4
+SWEEPS = 8
+LOWEST = 0.01
+"""Where the Chebyshev sweeps begin to damp, as a share of the spectrum of 1 - mean of neighbours."""
 FLOOR = 0.01
 """Added to variances: a tenth of the training pixels' deviation, squared. Flat water has none."""
 
@@ -16,10 +18,10 @@ def smooth_fill(x: Tensor, known: Tensor) -> Tensor:
     """Known pixels as they are, between them a smooth surface, in the time of a few passes.
 
     A pyramid of halved images takes the means of known pixels down to one pixel; on the way
-    up each unknown pixel begins as the coarser image has it, and becomes the mean of its
-    four neighbours a few times (cascadic multigrid for the Laplace equation: Bornemann and
-    Deuflhard 1996, https://doi.org/10.1007/s002110050234). On scenes it errs by a tenth
-    more than the solution itself, in a thirtieth of the time.
+    up each unknown pixel begins as the coarser image has it, and is drawn to the mean of its
+    four neighbours in a few Chebyshev sweeps (cascadic multigrid for the Laplace equation:
+    Bornemann and Deuflhard 1996, https://doi.org/10.1007/s002110050234). On scenes it errs
+    by one or two hundredths more than the solution itself, in a tenth of the time.
 
     Args:
         x: (B, T, C, H, W), normalised.
@@ -36,10 +38,28 @@ def smooth_fill(x: Tensor, known: Tensor) -> Tensor:
     surface = value
     for value, weight in levels[-2::-1]:
         surface = F.interpolate(surface, size=value.shape[-2:], mode="bilinear")
-        surface = torch.lerp(surface, value, weight)
-        for _ in range(SWEEPS):
-            surface = torch.lerp(_mean_of_neighbours(surface), value, weight)
+        surface = _relax(torch.lerp(surface, value, weight), value, weight)
     return surface.reshape(x.shape)
+
+
+def _relax(surface: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    """Draw each unknown pixel to the mean of its neighbours, known ones held.
+
+    Chebyshev semi-iteration (Saad 2003, Iterative Methods for Sparse Linear Systems,
+    algorithm 12.1), which needs no sum over the image.
+    """
+    highest = 2.0
+    centre, radius = (highest + LOWEST) / 2, (highest - LOWEST) / 2
+    ratio = centre / radius
+    last = 1 / ratio
+    step = (_mean_of_neighbours(surface) - surface) / centre
+    surface = torch.lerp(surface + step, value, weight)
+    for _ in range(SWEEPS - 1):
+        now = 1 / (2 * ratio - last)
+        residual = _mean_of_neighbours(surface) - surface
+        step = now * last * step + (2 * now / radius) * residual
+        surface, last = torch.lerp(surface + step, value, weight), now
+    return surface
 
 
 def _mean_of_neighbours(surface: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ waits until all others are done and runs alone, so that no other can be the caus
 three more, it is set aside.
 """
 
-import fcntl
 import re
 import time
 import uuid
@@ -16,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from geofm.errors import BusyError, GeofmError, OutputError, SceneError, Stopped
+from geofm.errors import GeofmError, OutputError, SceneError, Stopped
 from geofm.export.collection import COLLECTION
 from geofm.predict.engine import Progress
 from geofm.predict.finished import read_receipt
 from geofm.predict.ledger import Ledger, Line, RunLine, Status, ledger_path, open_ledger
 from geofm.predict.mapping import stop_on_sigterm
 from geofm.predict.publish import output_files
-from geofm.predict.scratch import disk_errors
+from geofm.predict.scratch import disk_errors, hold_lock
 from geofm.predict.task import STATE, Ended, SceneDone, SceneFailure, SceneTask, mark_of
 from geofm.predict.workers import Workers
 from geofm.scenes.entries import Entry
@@ -173,14 +172,8 @@ def hold_folder(folder: Path) -> Iterator[str]:
     state = folder / STATE
     with disk_errors(folder):
         state.mkdir(parents=True, exist_ok=True)
-        lock = (state / "lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BusyError(
-                f"another batch is writing to {folder}; wait for it, or choose another folder"
-            ) from error
+    busy = f"another batch is writing to {folder}; wait for it, or choose another folder"
+    with hold_lock(state / "lock", busy):
         mark = uuid.uuid4().hex
         with disk_errors(folder):
             mark_of(folder).write_text(mark)

@@ -13,7 +13,7 @@ from geofm.errors import ConfigError
 from geofm.model.folder import TrainedModel
 from geofm.predict.compiled import compiled_forward, eager_forward
 from geofm.predict.plan import WindowPlan, choose_batch
-from geofm.predict.processor import bfloat16_flags
+from geofm.processor import bfloat16_flags
 from geofm.scenes.reader import Scene
 from geofm.tiles.transforms import normalise
 

@@ -79,7 +79,8 @@ def open_scratch(
     with disk_errors(out), ExitStack() as stack:
         begun = folder.is_dir()
         folder.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(_lock(folder, out))
+        busy = f"another run is writing {out}; wait for it, or choose another output"
+        stack.enter_context(hold_lock(folder / "lock", busy))
         if begun and not resume and not restart:
             raise OutputError(
                 f"an unfinished run for {out} lies here; go on with --resume, "
@@ -169,15 +170,17 @@ def disk_errors(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _lock(folder: Path, out: Path) -> Iterator[None]:
-    """Hold the folder; the lock goes with the process, however it ends."""
-    with (folder / "lock").open("w") as file:
+def hold_lock(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file; the lock goes with the process, however it ends.
+
+    Raises:
+        BusyError: another process holds it; says ``busy``.
+    """
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BusyError(
-                f"another run is writing {out}; wait for it, or choose another output"
-            ) from error
+            raise BusyError(busy) from error
         yield
 
 

@@ -23,6 +23,7 @@ from torch import nn
 
 from geofm.errors import ConfigError
 from geofm.model.blocks import Blocks
+from geofm.processor import bfloat16_flags
 from geofm.train.config import TrainingConfig
 
 LONG_RUN = 2000
@@ -84,11 +85,7 @@ def precision_of(config: TrainingConfig, *, gpu: bool) -> str:
 
 def _cpu_has_bf16() -> bool:
     """Whether the CPU has AMX or AVX512-BF16; without, bfloat16 is slower than float32."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(bfloat16_flags())
 
 
 def _strategy(config: TrainingConfig, devices: int | str) -> str | Strategy:
