@@ -22,14 +22,13 @@ from shapely.geometry.base import BaseGeometry
 from geofm.errors import GridError, LabelError, SceneError
 from geofm.export.flags import flagged_classes
 from geofm.scenes.areas import pixel_areas
-from geofm.scenes.facts import read_facts, read_window
+from geofm.scenes.coderaster import Codes, open_codes
 from geofm.scenes.window import Window
 from geofm.tasks import CODE_NAMES, MASKED, NODATA, UNSURE
 
 STRIP_PIXELS = 2**21
 """Of a strip; about 40 bytes each are in memory."""
 
-Codes = npt.NDArray[np.uint8]
 Doubles = npt.NDArray[np.float64]
 Progress = Callable[[float, str], None]
 Visit = Callable[[Window, Codes, Doubles], None]
@@ -191,22 +190,9 @@ def walk(
 
 
 def _from_file(path: Path) -> ClassMap:
-    facts = read_facts(path)
-    if facts.count != 1 or facts.dtype != "uint8":
-        raise SceneError(
-            f"{path} holds {facts.count} bands of {facts.dtype}; needed a map, one band of class "
-            "codes from 0 to 252 (uint8); give the OUT.tif of geofm map"
-        )
-    named = {code: name for code, name in facts.categories.items() if code < UNSURE}
-    hidden = NODATA if facts.nodata is None else int(facts.nodata)
-
-    def read(window: Window) -> Codes:
-        codes: Codes = read_window(path, window)[0]
-        if hidden != NODATA:
-            codes[codes == hidden] = NODATA
-        return codes
-
-    return ClassMap(str(path), facts.geobox, named, read, _footprint_beside(path, facts.tags))
+    raster = open_codes(path)
+    training = _footprint_beside(path, raster.facts.tags)
+    return ClassMap(str(path), raster.facts.geobox, raster.names, raster.read, training)
 
 
 def _footprint_beside(path: Path, tags: Mapping[str, str]) -> BaseGeometry | None:

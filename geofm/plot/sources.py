@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from geofm.errors import GridError, SceneError
@@ -15,7 +14,8 @@ from geofm.plot.ink import COLORS
 from geofm.predict.mapping import MapReport
 from geofm.predict.publish import output_files
 from geofm.scenes.arraygrid import array_grid
-from geofm.scenes.facts import read_facts, read_preview, read_window
+from geofm.scenes.coderaster import CodeRaster, Codes, open_codes
+from geofm.scenes.facts import read_preview, read_window
 from geofm.scenes.reader import Scene
 from geofm.scenes.warp import same_grid
 from geofm.scenes.window import Window
@@ -23,8 +23,6 @@ from geofm.tasks import CODE_COLORS, CODE_NAMES, NODATA, MapClass
 
 if TYPE_CHECKING:
     import xarray as xr
-
-Codes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,34 +95,29 @@ def check_grid(grid: GeoBox, scene: Scene, what: str) -> None:
 
 
 def _from_file(path: Path) -> MapPixels:
-    facts = read_facts(path)
-    if facts.count != 1 or facts.dtype != "uint8":
-        raise SceneError(
-            f"{path} holds {facts.count} bands of {facts.dtype}; needed a map, one band of class "
-            "codes from 0 to 252 (uint8); give the OUT.tif of geofm map"
-        )
+    raster = open_codes(path)
     beside = output_files(path)["confidence"]
     return MapPixels(
-        title=f"{(facts.descriptions[0] or path.stem).replace('_', ' ')} map",
-        geobox=facts.geobox,
-        classes=_named(facts.categories, facts.colors) or _unnamed(path),
-        codes=lambda window: read_window(path, window)[0],
+        title=f"{(raster.facts.descriptions[0] or path.stem).replace('_', ' ')} map",
+        geobox=raster.facts.geobox,
+        classes=_named(raster) or _unnamed(raster),
+        codes=raster.read,
         confidence=(lambda window: read_window(beside, window)[0]) if beside.is_file() else None,
     )
 
 
-def _named(names: Mapping[int, str], colors: Mapping[int, str]) -> dict[int, MapClass]:
+def _named(raster: CodeRaster) -> dict[int, MapClass]:
+    colors = raster.facts.colors
     return {
         code: MapClass(name, colors.get(code, COLORS[code % len(COLORS)]))
-        for code, name in names.items()
-        if code not in CODE_NAMES
+        for code, name in raster.names.items()
     }
 
 
-def _unnamed(path: Path) -> dict[int, MapClass]:
+def _unnamed(raster: CodeRaster) -> dict[int, MapClass]:
     """Of a raster as others write it: its numbers are the names."""
-    found = np.unique(read_preview(path, side=1024))
-    kinds = [int(code) for code in found if code not in CODE_NAMES]
+    found = np.unique(read_preview(raster.path, side=1024))
+    kinds = [int(code) for code in found if raster.is_class(code)]
     return {code: MapClass(str(code), COLORS[at % len(COLORS)]) for at, code in enumerate(kinds)}
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -17,8 +19,10 @@ from geofm.assess.chips import NOTHING, RIGHT, WRONG
 from geofm.errors import BandError, GridError, OutputError, SceneError
 from geofm.info.page import share_text
 from geofm.plot.pictures import MISSED, save_scene_beside_map
+from geofm.plot.sources import open_map
 from geofm.scenes.facts import read_preview
 from geofm.scenes.picture import scene_images, strips, thin_places
+from geofm.scenes.window import Window
 from geofm.tasks import FLOOD
 
 
@@ -186,6 +190,21 @@ def test_what_is_no_map(make_scene, tmp_path) -> None:
         plot.map(scene)
     with pytest.raises(SceneError, match="DataArray is no map"):
         plot.map(geofm.open_scene(scene).to_xarray())
+
+
+def test_what_another_map_calls_no_data_is_no_class(tmp_path) -> None:
+    codes = np.array([[0, 7, 9], [7, 0, 9]], np.uint8)
+    path = tmp_path / "other.tif"
+    grid = {"crs": "EPSG:32633", "transform": Affine(10, 0, 400_000, 0, -10, 5_000_000)}
+    with rasterio.open(
+        path, "w", width=3, height=2, count=1, dtype="uint8", nodata=0, **grid
+    ) as file:
+        file.write(codes, 1)
+    opened = open_map(path)
+    assert [kind.name for kind in opened.classes.values()] == ["7", "9"]
+    np.testing.assert_array_equal(opened.codes(Window(0, 0, 2, 3)), np.where(codes, codes, 255))
+    (image,) = images(plot.map(path))
+    assert (image[codes == 0] == 1).all()
 
 
 def test_what_cannot_be_drawn(mapped, tmp_path) -> None:
