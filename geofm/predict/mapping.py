@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,9 +103,21 @@ def map_to_file(
             written.
         Stopped: SIGTERM came; what is done is kept for ``resume``.
     """
-    options = options or MapOptions()
-    out = Path(out)
     started = time.monotonic()
+    options, out = options or MapOptions(), Path(out)
+    check_map(scene, out, options)
+    job = prepare(model, scene, options)
+    report = write_map(job, out, command=command, progress=progress)
+    return replace(report, seconds=time.monotonic() - started)
+
+
+def check_map(scene: Scene, out: Path, options: MapOptions) -> None:
+    """Refuse a map that cannot be written, before any work is done.
+
+    Raises:
+        OutputError: as `check_output`.
+        GridError: the page of ``html`` cannot show the scene's grid.
+    """
     check_output(
         out,
         inputs=scene.paths,
@@ -116,12 +128,27 @@ def map_to_file(
         overwrite=options.overwrite,
     )
     if options.html is not None:
-        mercator_grid(scene.geobox, SIDE)  # refuses what no web map shows, before any work
-    job = prepare(model, scene, options)
+        mercator_grid(scene.geobox, SIDE)  # refuses what no web map shows
+
+
+def write_map(
+    job: MapJob, out: Path, *, command: str = "", progress: Progress | None = None
+) -> MapReport:
+    """Do a job that was prepared, into the files that `map_to_file` tells of.
+
+    Args:
+        out: that `check_map` lets pass.
+        command, progress: as `map_to_file`.
+
+    Raises:
+        GeofmError: the output cannot be written.
+        Stopped: as `map_to_file`.
+    """
+    started, options = time.monotonic(), job.options
     with (
         open_scratch(
             out,
-            shape=scene.shape,
+            shape=job.scene.shape,
             layers={layer.name: len(layer.bands) for layer in map_layers(job)},
             plan=_identity(job),
             resume=options.resume,
@@ -139,7 +166,7 @@ def map_to_file(
     return MapReport(
         path=out,
         files=files,
-        pixels=scene.shape[0] * scene.shape[1],
+        pixels=job.plan.height * job.plan.width,
         seconds=time.monotonic() - started,
         seam_score=seams.score,
         passes=job.plan.passes,

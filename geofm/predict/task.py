@@ -32,7 +32,7 @@ from geofm.errors import (
 from geofm.model.folder import TrainedModel, load_model_folder
 from geofm.predict.engine import MapOptions, Progress, prepare
 from geofm.predict.finished import look_at
-from geofm.predict.mapping import map_to_file
+from geofm.predict.mapping import check_map, write_map
 from geofm.scenes.entries import Entry, open_entry
 
 STATE = ".geofm-batch"
@@ -163,7 +163,10 @@ def _run(task: SceneTask, progress: Progress | None, started: float) -> Ended:
             return SceneFailure(task.name, "wrong", text)
         # What stands there is nothing, a part of this map, or may be replaced.
         options = replace(job.options, resume=True, overwrite=True)
-        map_to_file(model, scene, task.out, options=options, command=job.command, progress=progress)
+        check_map(scene, task.out, options)
+        write_map(
+            replace(prepared, options=options), task.out, command=job.command, progress=progress
+        )
     pixels = scene.shape[0] * scene.shape[1]
     return SceneDone(
         name=task.name,

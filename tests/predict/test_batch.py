@@ -19,6 +19,7 @@ from geofm.cli.app import main as command_line
 from geofm.errors import BusyError, ConfigError, OutputError, SceneError, Stopped
 from geofm.model.folder import load_model_folder, save_model
 from geofm.predict import batch as batches
+from geofm.predict import mapping, task
 from geofm.predict.batch import (
     BUSY_TRIES,
     DEATHS_ALONE,
@@ -26,7 +27,7 @@ from geofm.predict.batch import (
     hold_folder,
     name_maps,
 )
-from geofm.predict.engine import MapOptions
+from geofm.predict.engine import MapOptions, prepare
 from geofm.predict.ledger import Line, RunLine, ledger_path, open_ledger, read_ledger
 from geofm.predict.task import Job, SceneDone, SceneFailure, SceneTask
 from geofm.predict.workers import worker_count
@@ -91,6 +92,19 @@ def test_a_second_run_keeps_what_is_whole_and_makes_what_is_not(flood_folder, sc
     assert (maps / "s0.tif").stat().st_mtime_ns == times[maps / "s0.tif"]
     again = geofm.map_batch(flood_folder, scenes, maps, overwrite=True, **ALONE)
     assert (again.tally.mapped, again.tally.kept) == (0, 4)  # the same bytes are not made again
+
+
+def test_a_scene_is_prepared_once(flood_folder, scenes, tmp_path, monkeypatch):
+    prepared = []
+
+    def noted(model, scene, options):  # preparing compares bf16 with fp32, and compiles
+        prepared.append(scene.id)
+        return prepare(model, scene, options)
+
+    for room in (mapping, task):
+        monkeypatch.setattr(room, "prepare", noted)
+    geofm.map_batch(flood_folder, scenes, tmp_path / "maps", **ALONE)
+    assert prepared == [f"s{n}" for n in range(4)]
 
 
 def test_maps_of_another_recipe_or_scene_are_kept_unless_told(
