@@ -74,13 +74,22 @@ def why_not_compiled(
 
 
 def _forward(segmenter: Segmenter, kind: str, bf16: bool, x: Tensor) -> Tensor:
-    with _autocast(kind, bf16):
+    with _autocast(kind, bf16), _exact_convolutions(kind):
         logits: Tensor = segmenter(x)
     return logits
 
 
 def _autocast(kind: str, bf16: bool) -> AbstractContextManager[None]:
     return torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext()
+
+
+def _exact_convolutions(kind: str) -> AbstractContextManager[None]:
+    """On a GPU: float32 as it says, not TF32's ten bits, and the same algorithm each time."""
+    if kind != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
 
 
 def _tokens(config: EncoderConfig) -> int:

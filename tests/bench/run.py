@@ -34,6 +34,7 @@ BY_NAME = {
     "ceiling": ["map_ceiling.py"],
     "install": ["install_size.py"],
     "map-100m": ["map_100m.py"],  # TerraTorch in .peers
+    "map-device": ["map_device.py"],  # a GPU against the CPU
     "map-small": ["map_small.py"],
     "products": ["products.py"],  # needs the real products of ../shared/data
     "mae-step": ["mae_step.py"],  # TerraTorch in .peers
