@@ -118,9 +118,9 @@ def _run_estimate(flags: Namespace, style: Style) -> Result:
 def _provenance(model: str | None) -> Mapping[str, Any] | None:
     if model is None:
         return None
-    from geofm import api
+    from geofm.model.folder import read_provenance
 
-    return api.load_model(model).trained.provenance
+    return read_provenance(Path(model))
 
 
 def _estimate_page(estimate: "AreaEstimate", flags: Namespace, style: Style) -> str:

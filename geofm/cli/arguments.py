@@ -3,14 +3,14 @@
 import shlex
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geofm.terminal import Style
 
 if TYPE_CHECKING:
-    from geofm.api import Run
+    from geofm.api import PretrainedEncoder, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +82,36 @@ def name_of(output: str) -> str:
     return Path(output).name.removesuffix(".geofm")
 
 
-def licence_lines(provenance: Mapping[str, Any], use: str | None = None) -> list[str]:
-    """What a model's licences forbid, to be said loudly."""
+def with_licences(
+    result: Result, provenance: Mapping[str, Any], style: Style, *, use: str | None = None
+) -> Result:
+    """The page with what the licences of its model forbid, said loudly below.
+
+    Args:
+        use: in place of the one that the provenance states.
+    """
     from geofm.model.licences import FORBIDDING, model_terms
 
-    return [
+    loud = [
         f"{headline.upper()}: {sentence}"
         for headline, sentence in model_terms(provenance, use or "")
         if headline in FORBIDDING
     ]
+    if not loud:
+        return result
+    page = "\n".join([result.page, *map(style.bad, loud)])
+    return replace(result, page=page, facts={**result.facts, "licences": loud})
+
+
+def encoder_of(source: str | None, *, dates: int) -> "PretrainedEncoder | None":
+    """The encoder to begin with: a folder, or a published one for so many dates."""
+    from geofm import api
+    from geofm.shipped import encoder_folder
+
+    if source is None:
+        return None
+    # A folder stays as it was trained; a published encoder is built for so many dates.
+    return api.load_encoder(source, dates=None if encoder_folder(source) else dates)
 
 
 def quoted(path: str) -> str:

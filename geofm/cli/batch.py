@@ -1,31 +1,28 @@
 """``geofm batch``: a manifest and a model in, a folder of maps and a summary out."""
 
-import shutil
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geofm.cli.arguments import Result, licence_lines, quoted, reading
-from geofm.cli.estimate import time_text
+from geofm.cli.arguments import Result, quoted, reading, with_licences
+from geofm.cli.estimate import estimate_batch
 from geofm.cli.progress import Progress, progress_bar
-from geofm.cli.words import as_flags, typed, wrapped
-from geofm.info.page import bytes_text
+from geofm.cli.words import COLUMN, as_flags, row_lines, time_text, typed, wrapped
+from geofm.info.page import counted
 from geofm.terminal import Style
 
 if TYPE_CHECKING:
-    from geofm.api import BatchReport, Model
+    from geofm.api import BatchReport
 
 FAILURES = 3
 """Exit code of a batch that left scenes without a map."""
 _SHOWN = 5
 _LOG_EVERY = 60.0
 """Seconds between two lines of a batch that nobody watches on a terminal."""
-_COLUMN = 12
 
 
 def batch(flags: Namespace, words: list[str], style: Style) -> Result:
@@ -35,10 +32,11 @@ def batch(flags: Namespace, words: list[str], style: Style) -> Result:
         GeofmError: the batch cannot start.
     """
     from geofm import api
+    from geofm.model.folder import read_provenance
 
-    model = api.load_model(flags.model)
     if flags.estimate:
-        return _estimate(model, flags, style)
+        return estimate_batch(flags, style)
+    provenance = read_provenance(Path(flags.model))
     # On a terminal the line is full of how it goes.
     title = "mapping" if sys.stderr.isatty() else f"mapping {flags.manifest}"
     with _watched(title) as progress:
@@ -59,48 +57,9 @@ def batch(flags: Namespace, words: list[str], style: Style) -> Result:
             command=typed(words),
             progress=progress,
         )
-    loud = licence_lines(model.trained.provenance, flags.use)
-    facts = {**_facts(report), **({"licences": loud} if loud else {})}
-    page = "\n".join([_page(report, flags, style), *map(style.bad, loud)])
-    return Result(page, facts, 0 if report.complete else FAILURES)
-
-
-def _estimate(model: "Model", flags: Namespace, style: Style) -> Result:
-    """What it will take, and nothing done."""
-    from geofm import api
-
-    with progress_bar("probing") as progress:
-        found = api.estimate_batch(
-            model,
-            flags.manifest,
-            flags.output,
-            workers=flags.workers,
-            threads=flags.threads,
-            probabilities=flags.probabilities,
-            accept=flags.accept,
-            memory=flags.memory,
-            precision=flags.precision,
-            reading=reading(flags),
-            progress=progress,
-        )
-    folder = Path(flags.output).absolute()
-    there = next(one for one in (folder, *folder.parents) if one.is_dir())
-    free = shutil.disk_usage(there).free
-    spread = f"{time_text(found.least)} to {time_text(found.most)}"
-    rows = {
-        "time": f"about {time_text(found.seconds)}, {_number(found.workers, 'worker')} of "
-        f"{_number(flags.threads, 'thread')}",
-        "scenes": f"{found.scenes:,}; {found.probed} of them, drawn at random, take {spread} each",
-        "memory": f"{bytes_text(found.memory)} at most, by all workers",
-        "disk": f"{bytes_text(found.disk)} at most",
-    }
-    if found.unusable:
-        rows["unusable"] = style.warn(wrapped(as_flags(found.unusable), indent=_COLUMN))
-    if free < found.disk:
-        rows["but"] = style.warn(f"the disk has {bytes_text(free)} free; free some space first")
-    rows["next"] = "the same command without --estimate"
-    page = "\n".join(f"{style.faint(label.ljust(_COLUMN))}{text}" for label, text in rows.items())
-    return Result(page, {**asdict(found), "disk_free": free})
+    code = 0 if report.complete else FAILURES
+    result = Result(_page(report, flags, style), _facts(report), code)
+    return with_licences(result, provenance, style, use=flags.use)
 
 
 @contextmanager
@@ -141,23 +100,21 @@ def _page(report: "BatchReport", flags: Namespace, style: Style) -> str:
         if index.apart:
             rows["in no VRT"] = f"{_some(index.apart)}: not north up"
     rows["ledger"] = _ledger(report, flags)
-    lines = [
-        f"{style.faint(label.ljust(_COLUMN))}{wrapped(text, indent=_COLUMN)}"
-        for label, text in rows.items()
-    ]
+    told = {label: wrapped(text, indent=COLUMN) for label, text in rows.items()}
+    lines = row_lines(told, style)
     for one in tally.failed[:_SHOWN]:
-        said = wrapped(f"{one.name}: {as_flags(one.reason)}", indent=_COLUMN)
-        lines.append(f"{style.bad('failed'.ljust(_COLUMN))}{said}")
+        said = wrapped(f"{one.name}: {as_flags(one.reason)}", indent=COLUMN)
+        lines.append(f"{style.bad('failed'.ljust(COLUMN))}{said}")
     if len(tally.failed) > _SHOWN:
         query = "select scene, error from scenes where status = 'failed'"
         lines.append(
-            f"{'':{_COLUMN}}and {len(tally.failed) - _SHOWN} more: "
+            f"{'':{COLUMN}}and {len(tally.failed) - _SHOWN} more: "
             f'sqlite3 {quoted(_ledger(report, flags))} "{query}"'
         )
     if tally.ended_early:
-        said = wrapped(as_flags(tally.ended_early), indent=_COLUMN)
-        lines.append(f"{style.bad('ended early'.ljust(_COLUMN))}{said}")
-    lines.append(f"{style.faint('next'.ljust(_COLUMN))}{_next(report, flags)}")
+        said = wrapped(as_flags(tally.ended_early), indent=COLUMN)
+        lines.append(f"{style.bad('ended early'.ljust(COLUMN))}{said}")
+    lines += row_lines({"next": _next(report, flags)}, style)
     return "\n".join(lines)
 
 
@@ -183,10 +140,10 @@ def _workers(report: "BatchReport") -> str:
     options = report.options
     if options.scheduler not in {None, "local"}:
         return f"on Dask at {options.scheduler}"
-    each = "a GPU each" if report.gpus else _number(options.threads, "thread")
+    each = "a GPU each" if report.gpus else counted(options.threads, "thread")
     if not options.workers:
         return f"this process with {each}"
-    return f"{_number(options.workers, 'worker')} of {each}"
+    return f"{counted(options.workers, 'worker')} of {each}"
 
 
 def _next(report: "BatchReport", flags: Namespace) -> str:
@@ -231,10 +188,6 @@ def _facts(report: "BatchReport") -> dict[str, Any]:
 
 def _hourly(amount: float, seconds: float) -> str:
     return f"{amount / max(seconds, 1e-9) * 3600:,.0f}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _some(names: tuple[str, ...]) -> str:

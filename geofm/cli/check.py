@@ -7,7 +7,7 @@ from pathlib import Path
 from geofm.cli.arguments import Result
 from geofm.cli.labelled import each_of, source_of, task_of
 from geofm.cli.progress import progress_bar
-from geofm.cli.words import as_flags, typed, wrapped
+from geofm.cli.words import as_flags, row_lines, typed, wrapped
 from geofm.terminal import Style
 
 
@@ -36,13 +36,15 @@ def check(flags: Namespace, words: list[str], style: Style) -> Result:
         write_check_page(page, report, opened.pairs, classes, title=title, command=typed(words))
     width = max(map(len, (*report.facts, "given split"))) + 2
     lines = [f"{style.title(title)}: {report.pairs} pairs of scene and labels"]
-    lines += [f"{style.faint(what.ljust(width))}{wrapped(text, indent=width)}"
-              for what, text in report.facts.items()]  # fmt: skip
     total = max(sum(report.classes.values()), 1)
     shares = ", ".join(f"{name} {count / total:.1%}" for name, count in report.classes.items())
-    lines.append(f"{style.faint('labels'.ljust(width))}{wrapped(shares, indent=width)}")
-    if report.leakage:
-        lines.append(f"{style.faint('split'.ljust(width))}{wrapped(report.leakage, indent=width)}")
+    rows = {
+        **report.facts,
+        "labels": shares,
+        **({"split": report.leakage} if report.leakage else {}),
+    }
+    told = {what: wrapped(text, indent=width) for what, text in rows.items()}
+    lines += row_lines(told, style, width=width)
     marks = {"problem": style.bad("no"), "advice": style.warn("!!")}
     lines += [
         f"{marks[one.weight]}  {wrapped(as_flags(one.text), indent=4)}" for one in report.findings

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geofm.cli import again, area, batch, check, control, evaluate, train
-from geofm.cli.arguments import Result, check_free, licence_lines, quoted, reading
-from geofm.cli.estimate import estimate
+from geofm.cli.arguments import Result, check_free, quoted, reading, with_licences
+from geofm.cli.estimate import estimate_map
 from geofm.cli.progress import progress_bar
-from geofm.cli.words import as_flags, typed, wrapped
+from geofm.cli.words import as_flags, row_lines, typed, wrapped
 from geofm.terminal import Style, style_of
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
         flags.scenes[0] if len(flags.scenes) == 1 else flags.scenes, **reading(flags)
     )
     if flags.estimate:
-        return estimate(flags, model, scene, style)
+        return estimate_map(flags, model, scene, style)
     with progress_bar(f"mapping {scene.id}") as progress:
         report = api.map_scene(
             model,
@@ -178,9 +178,8 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
             command=typed(words),
             progress=progress,
         )
-    loud = licence_lines(model.trained.provenance, flags.use)
-    facts = {**_map_facts(report), **({"licences": loud} if loud else {})}
-    return Result("\n".join([_map_page(report, style), *map(style.bad, loud)]), facts)
+    result = Result(_map_page(report, style), _map_facts(report))
+    return with_licences(result, model.trained.provenance, style, use=flags.use)
 
 
 def _map_page(report: "MapReport", style: Style) -> str:
@@ -203,7 +202,7 @@ def _map_page(report: "MapReport", style: Style) -> str:
     if report.resumed_blocks:
         rows["resumed"] = f"{report.resumed_blocks} of {report.blocks} blocks were done before"
     rows["next"] = f"geofm area design {quoted(str(report.path))} -o points.gpkg"
-    return "\n".join(f"{style.faint(label.ljust(12))}{text}" for label, text in rows.items())
+    return "\n".join(row_lines(rows, style))
 
 
 def _map_facts(report: "MapReport") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geofm.cli.arguments import Result, quoted
+from geofm.cli.arguments import Result, encoder_of, quoted
 from geofm.cli.labelled import pairs_of, task_of
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import wrapped
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         LabelCurve,
         Model,
         Pair,
-        PretrainedEncoder,
     )
 
 
@@ -77,7 +76,7 @@ def label_curve(flags: Namespace, style: Style) -> Result:
             task.name,
             pairs,
             classes=classes,
-            encoder=_encoder(flags, dates=len(pairs[0].scene.dates)),
+            encoder=encoder_of(flags.encoder, dates=len(pairs[0].scene.dates)),
             config=api.FinetuneConfig(**said),
             curve=api.CurveConfig(**{k: v for k, v in points.items() if v is not None}),
             control=control_config(flags),
@@ -109,16 +108,6 @@ def _rows_path(output: str) -> Path:
             "that ends in .csv"
         )
     return path
-
-
-def _encoder(flags: Namespace, *, dates: int) -> "PretrainedEncoder | None":
-    from geofm import api
-    from geofm.shipped import encoder_folder
-
-    if flags.encoder is None:
-        return None
-    # A folder stays as it was trained; a published encoder is built for so many dates.
-    return api.load_encoder(flags.encoder, dates=None if encoder_folder(flags.encoder) else dates)
 
 
 def _draw(curve: "LabelCurve", title: str, path: Path) -> None:

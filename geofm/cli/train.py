@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from geofm.cli.arguments import (
     Result,
     check_free,
-    licence_lines,
+    encoder_of,
     name_of,
     quoted,
     reading,
     run_of,
     training,
+    with_licences,
     written,
 )
 from geofm.cli.control import with_controls
@@ -134,7 +135,7 @@ def finetune(flags: Namespace, style: Style) -> Result:
     task = task_of(flags)
     classes = check_classes(task.classes)
     pairs = pairs_of(flags, [kind.name for kind in classes])
-    encoder = _encoder(flags.encoder, dates=len(pairs[0].scene.dates))
+    encoder = encoder_of(flags.encoder, dates=len(pairs[0].scene.dates))
     config = _finetune_config(flags)
     if flags.control:
         check_installed()
@@ -197,16 +198,5 @@ def _finetuned(model: "Model", output: str, style: Style) -> Result:
     then = f"geofm map {quoted(output)} SCENE.tif -o {model.task}.tif"
     page = written("model", output, then, style)
     wrote, what_next = page.page.splitlines()
-    lines += [style.bad(line) for line in licence_lines(provenance)]
-    return Result("\n".join([wrote, *filter(None, lines), what_next]), {**page.facts, **facts})
-
-
-def _encoder(source: str | None, *, dates: int) -> "PretrainedEncoder | None":
-    """An encoder folder, or a published encoder for so many dates."""
-    from geofm import api
-    from geofm.shipped import encoder_folder
-
-    if source is None:
-        return None
-    # A folder stays as it was trained; a published encoder is built for so many dates.
-    return api.load_encoder(source, dates=None if encoder_folder(source) else dates)
+    text = "\n".join([wrote, *filter(None, lines), what_next])
+    return with_licences(Result(text, {**page.facts, **facts}), provenance, style)

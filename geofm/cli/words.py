@@ -4,7 +4,12 @@ import re
 import shlex
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from geofm.terminal import Style
+
+COLUMN = 12
+"""Width of the labels of a page of rows."""
 
 
 def page_width() -> int:
@@ -16,6 +21,27 @@ def wrapped(text: str, *, indent: int) -> str:
     """Text in lines of the page's width, all but the first indented."""
     lines = textwrap.wrap(text, page_width() - indent, break_on_hyphens=False)
     return f"\n{' ' * indent}".join(lines)
+
+
+def row_lines(rows: Mapping[str, str], style: Style, *, width: int = COLUMN) -> list[str]:
+    """Labels with what stands beside each."""
+    return [f"{style.faint(label.ljust(width))}{text}" for label, text in rows.items()]
+
+
+def time_text(seconds: float) -> str:
+    """Seconds as people say them, with two digits that count.
+
+    >>> time_text(0.23), time_text(48.2), time_text(754), time_text(9_300), time_text(400_000)
+    ('1 s', '48 s', '13 min', '2 h 35 min', '4 d 15 h')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{max(round(seconds), 1)} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
 def typed(words: Sequence[str]) -> str:

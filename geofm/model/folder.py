@@ -134,12 +134,7 @@ def load_model_folder(path: Path) -> TrainedModel:
         ModelError: it is damaged, incomplete, or no model folder.
     """
     path = Path(path)
-    description = read_description(path)
-    if not isinstance(description, SegmenterFile):
-        raise ModelError(
-            f"{path} is an encoder without a head and makes no map; fine-tune one on it: "
-            f"geofm finetune --encoder {path}"
-        )
+    description = _read_segmenter(path)
     with torch.device("meta"):
         segmenter = build_segmenter(encoder_config(description), description.head_config())
     report = _fill(segmenter, path, description)
@@ -154,6 +149,15 @@ def load_model_folder(path: Path) -> TrainedModel:
         sha256=description.weights.sha256,
         report=report,
     )
+
+
+def read_provenance(path: Path) -> Mapping[str, Any]:
+    """Where a model that maps comes from, as its folder says; its weights are left alone.
+
+    Raises:
+        ModelError: the description is damaged, or of no such model.
+    """
+    return _read_segmenter(path).provenance.model_dump(mode="json")
 
 
 def load_encoder_folder(path: Path) -> PretrainedEncoder:
@@ -198,6 +202,16 @@ def read_description(path: Path) -> Description:
             "fetch the model again"
         )
     return parse_description(file.read_bytes(), where=str(file))
+
+
+def _read_segmenter(path: Path) -> SegmenterFile:
+    description = read_description(path)
+    if not isinstance(description, SegmenterFile):
+        raise ModelError(
+            f"{path} is an encoder without a head and makes no map; fine-tune one on it: "
+            f"geofm finetune --encoder {path}"
+        )
+    return description
 
 
 def _check_folder(path: Path) -> None:

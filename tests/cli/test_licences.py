@@ -36,6 +36,16 @@ def test_a_map_says_what_its_model_forbids(bound, make_scene, tmp_path, capsys, 
     assert json.loads(capsys.readouterr().out)["licences"][0].startswith(said[:20])
 
 
+def test_a_batch_says_what_its_model_forbids(bound, make_scene, tmp_path, capsys) -> None:
+    words = ["batch", str(bound), str(make_scene()), "-o", str(tmp_path / "maps")]
+    assert main([*words, "--workers", "0", "--use", "commercial"]) == 0
+    assert "THE STATED USE IS FORBIDDEN: cc-by-nc-4.0" in capsys.readouterr().out
+    assert main([*words, "--workers", "0", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["kept"] == 1
+    assert told["licences"][0].startswith("NOT FOR COMMERCIAL USE")
+
+
 def test_the_page_of_a_model_says_it_too(bound, capsys) -> None:
     assert main(["info", str(bound)]) == 0
     assert "Not for commercial use: cc-by-nc-4.0" in capsys.readouterr().out

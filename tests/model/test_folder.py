@@ -21,6 +21,7 @@ from geofm.model.folder import (
     load_encoder_folder,
     load_model_folder,
     read_description,
+    read_provenance,
     save_encoder,
     save_model,
 )
@@ -112,6 +113,17 @@ def test_half_precision_weights_are_kept_as_float32(model: TrainedModel, tmp_pat
 def test_a_description_is_read_without_weights(saved: Path) -> None:
     (saved / "weights.safetensors").unlink()
     assert read_description(saved).name == "Havel water"
+
+
+def test_provenance_is_read_without_weights(
+    encoder: PretrainedEncoder, saved: Path, tmp_path: Path
+) -> None:
+    whole = load_model_folder(saved).provenance
+    (saved / "weights.safetensors").unlink()
+    assert read_provenance(saved) == whole
+    save_encoder(encoder, tmp_path / "encoder.geofm")
+    with pytest.raises(ModelError, match="an encoder without a head"):
+        read_provenance(tmp_path / "encoder.geofm")
 
 
 def test_everyone_who_may_read_the_card_may_read_the_weights(saved: Path) -> None:
