@@ -66,7 +66,7 @@ class TrainingConfig:
         devices: processes, each with its device, on this machine; ``"auto"`` for every GPU.
         num_nodes: machines, as torchrun or SLURM has started them.
         strategy: ``"ddp"`` (a copy of the weights a device), or ``"auto"``: that, where there
-            are several devices; ``"fsdp"`` (weights spread over them) is refused as yet.
+            are several devices; ``"fsdp"`` (weights spread over them) is refused.
 
     Raises:
         ConfigError: a value is out of range.

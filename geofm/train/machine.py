@@ -95,8 +95,9 @@ def _strategy(config: TrainingConfig, devices: int | str) -> str | Strategy:
             return "auto"
         case "fsdp":
             raise ConfigError(
-                "strategy is fsdp, which spreads weights over devices and is not built yet; choose "
-                "ddp, with --recompute and --accumulate where memory is short"
+                "strategy is fsdp, which spreads weights over devices and is not built: those of the "
+                "largest encoder, with gradients and AdamW, take 10 GiB on each; choose ddp, with "
+                "--recompute and --accumulate where memory is short"
             )
         case _:
             from lightning.fabric.strategies.ddp import DDPStrategy
