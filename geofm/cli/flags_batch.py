@@ -1,10 +1,9 @@
-"""The flags of ``geofm batch``; those it shares with ``geofm map`` are map's own."""
+"""The flags of ``geofm batch``."""
 
 from argparse import _ArgumentGroup as Group
 
-from geofm.cli.flags import COMMANDS, READING, Command, count, whole
-
-_MAP = dict(COMMANDS["map"].groups)
+from geofm.cli.flags import READING, Command, common, reading_for_model, running, use
+from geofm.cli.values import count, whole
 
 
 def _batch(group: Group) -> None:
@@ -26,11 +25,7 @@ def _batch(group: Group) -> None:
         action="store_true",
         help="map nothing: tell in a minute how long it will take, and what it needs",
     )
-    group.add_argument(
-        "--use",
-        metavar="WHAT",
-        help="what it is for, such as commercial; a licence that forbids it is said",
-    )
+    use(group)
 
 
 def _workers(group: Group) -> None:
@@ -79,8 +74,8 @@ BATCH = Command(
     (
         ("Input and output", _batch),
         ("Workers", _workers),
-        ("How each runs", _MAP["How it runs"]),
-        (READING, _MAP[READING]),
-        ("Also", _MAP["Also"]),
+        ("How each runs", running),
+        (READING, reading_for_model),
+        ("Also", common),
     ),
 )

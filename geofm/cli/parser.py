@@ -13,17 +13,26 @@ from typing import NoReturn
 
 from geofm import __version__
 from geofm.cli import pages
-from geofm.cli.flags import COMMANDS as COMMON
 from geofm.cli.flags import Command
+from geofm.cli.flags_area import AREA
 from geofm.cli.flags_batch import BATCH
+from geofm.cli.flags_finetune import FINETUNE, LABEL_CURVE
+from geofm.cli.flags_look import CHECK, DEMO, DOCTOR, INFO
+from geofm.cli.flags_map import MAP
+from geofm.cli.flags_pretrain import IMPORT, PRETRAIN
+from geofm.cli.flags_score import CALIBRATE, EVALUATE
 from geofm.config import Settings, check_keys, fits, read_settings
 from geofm.train.config import FinetuneConfig, PretrainConfig
 
-# In the order of a person's first day; a batch follows the single map.
+# In the order of a person's first day.
 COMMANDS = {
     command.name: command
-    for known in COMMON.values()
-    for command in ((known, BATCH) if known.name == "map" else (known,))
+    for command in (
+        *(DEMO, INFO, DOCTOR),
+        *(PRETRAIN, IMPORT, CHECK, FINETUNE),
+        *(MAP, BATCH),
+        *(EVALUATE, CALIBRATE, LABEL_CURVE, AREA),
+    )
 }
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geofm.cli.flags import numbers, pairs, size
 from geofm.cli.parser import COMMANDS, UsageError, parse
+from geofm.cli.values import numbers, pairs, size
 from geofm.cli.words import as_flags
 
 
