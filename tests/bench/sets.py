@@ -268,7 +268,8 @@ def _blocks(
     pair = Pair(scene, codes, name)
     colours: tuple[list[Window], list[Window]] = ([], [])
     for block in plan_blocks(*scene.shape, block=side):
-        colours[(block.row // side + block.col // side) % 2].append(_shrunk(block, scene.shape))
+        if min(block.height, block.width) > _GAP:
+            colours[(block.row // side + block.col // side) % 2].append(_shrunk(block))
     return LabelledSet(name, "land_cover", tuple(legend.values()), *_apart(pair, *colours))
 
 
@@ -295,11 +296,10 @@ class _Inside:
         return codes
 
 
-def _shrunk(block: Window, shape: tuple[int, int]) -> Window:
+def _shrunk(block: Window) -> Window:
     """Half the gap less on every side, so that neighbours keep it."""
     edge = _GAP // 2
-    inner = Window(block.row + edge, block.col + edge, block.height - _GAP, block.width - _GAP)
-    return inner.clip(*shape)
+    return Window(block.row + edge, block.col + edge, block.height - _GAP, block.width - _GAP)
 
 
 def _codes(legend: dict[int, MapClass]) -> dict[int | str, int]:
