@@ -124,13 +124,14 @@ def finetune_segmenter(
     unseen = [kind.name for kind, count in zip(classes, pixels, strict=True) if not count]
     if unseen:
         start(1.0, f"no label of {', '.join(unseen)}: the model will not know it")
+    samples = _samples(areas, spots, segmenter, config)
     if segmenter.head_config.skip:
         start(1.0, "linear reader of bands and tokens")
         begin_as_probe(
             segmenter,
             contract,
             areas,
-            _samples(areas, spots, segmenter, config, length=MOST_WINDOWS + config.batch_size),
+            samples,
             batch_size=config.batch_size,
             seed=config.seed,
         )
@@ -138,7 +139,7 @@ def finetune_segmenter(
     fitted = fit(
         segmenter,
         Labelling(segmenter, contract, loss_terms(config.loss, weights=weights)),
-        _samples(areas, spots, segmenter, config, length=config.steps * config.batch_size),
+        samples,
         config=config,
         rates=rates,
         validation=_validation(val_areas, segmenter, contract, config),
@@ -316,10 +317,10 @@ def _samples(
     spots: Sequence[Spot],
     segmenter: Segmenter,
     config: FinetuneConfig,
-    *,
-    length: int,
 ) -> TileDataset | DrawnWindows:
-    """What the steps learn from."""
+    """What the steps learn from, and the reader that the head begins as."""
+    # The reader may look at more windows than a short training.
+    length = max(config.steps * config.batch_size, MOST_WINDOWS + config.batch_size)
     shape = segmenter.encoder.config
     if not isinstance(segmenter.encoder, RememberingEncoder):
         return TileDataset(

@@ -95,8 +95,8 @@ def _strategy(config: TrainingConfig, devices: int | str) -> str | Strategy:
             return "auto"
         case "fsdp":
             raise ConfigError(
-                "strategy is fsdp, which spreads weights over devices and is not built: the largest "
-                "encoder's, with gradients and AdamW, take 10 GiB on each; choose ddp, with "
+                "strategy is fsdp, which spreads weights over devices and is not built: the "
+                "largest encoder takes 10 GiB of each with gradients and AdamW; choose ddp, with "
                 "--recompute and --accumulate where memory is short"
             )
         case _:
