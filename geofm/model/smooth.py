@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 SWEEPS = 8
 LOWEST = 0.01
-"""Where the Chebyshev sweeps begin to damp, as a share of the spectrum of 1 - mean of neighbours."""
+"""Where Chebyshev sweeps begin to damp, as a share of the spectrum of 1 - mean of neighbours."""
 FLOOR = 0.01
 """Added to variances: a tenth of the training pixels' deviation, squared. Flat water has none."""
 
