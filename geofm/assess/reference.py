@@ -12,7 +12,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import geofm
 from geofm.assess.area_design import Drawn
 from geofm.assess.classmap import ClassMap, Ground, Stratum
 from geofm.errors import GridError, LabelError, OutputError
+from geofm.export.places import check_new_file, check_parquet
 from geofm.scenes.ground import apply
 
 SUFFIXES = (".gpkg", ".parquet", ".geoparquet", ".csv")
@@ -105,19 +105,14 @@ def check_points_output(out: Path, *, overwrite: bool) -> None:
             f"points go into a GeoPackage, GeoParquet or CSV file, and {out.name} is none; give a "
             "name that ends in .gpkg, .parquet or .csv"
         )
-    if out.is_dir():
-        raise OutputError(f"the output {out} is a folder; give a file name in it")
+    check_new_file(out, overwrite=True)
     for path in (out, design_path(out)):
         if path.exists() and not overwrite:
             raise OutputError(
                 f"{path} exists, and labels in it would be lost; choose another output, or give "
                 "--overwrite to replace it"
             )
-    if "parquet" in out.suffix.lower() and find_spec("pyarrow") is None:
-        raise OutputError(
-            "GeoParquet needs pyarrow, which is not installed; give a name that ends in .gpkg, "
-            "or install it: pip install 'geofm[files]'"
-        )
+    check_parquet(out)
 
 
 def write_points(out: Path, opened: ClassMap, ground: Ground, drawn: Drawn) -> None:

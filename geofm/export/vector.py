@@ -7,7 +7,6 @@ outlines of polygons that are not finished, and one batch of those that are.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from rasterio.features import rasterize, shapes
 from shapely.geometry.base import BaseGeometry
 
 from geofm.errors import GridError, OutputError
+from geofm.export.places import check_new_file, check_parquet
 from geofm.export.simplify import check_simplify, simplified
 from geofm.scenes.areas import pixel_areas
 from geofm.scenes.ground import apply, ground_resolution
@@ -70,17 +70,8 @@ def check_polygons_output(out: Path, *, overwrite: bool, simplify: float = 0.0) 
             f"polygons go into a GeoPackage or GeoParquet file, and {out.name} is neither; "
             "give a name that ends in .gpkg or .parquet"
         )
-    if out.is_dir():
-        raise OutputError(f"the output {out} is a folder; give a file name in it")
-    if out.exists() and not overwrite:
-        raise OutputError(
-            f"{out} exists; choose another output, or give --overwrite to make it again"
-        )
-    if out.suffix.lower() != ".gpkg" and find_spec("pyarrow") is None:
-        raise OutputError(
-            "GeoParquet needs pyarrow, which is not installed; give a name that ends in .gpkg, "
-            "or install it: pip install 'geofm[files]'"
-        )
+    check_new_file(out, overwrite=overwrite)
+    check_parquet(out)
 
 
 def write_polygons(

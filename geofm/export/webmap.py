@@ -21,6 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from geofm.errors import OutputError
+from geofm.export.places import check_new_file
 from geofm.scenes.mercator import MercatorGrid, mercator_grid, source_places
 from geofm.scenes.picture import colours, composite, pick, pick_codes, stretch, thin_places
 from geofm.scenes.reader import Scene
@@ -48,12 +49,7 @@ def check_page_output(out: Path, *, overwrite: bool) -> None:
     """
     if out.suffix.lower() not in SUFFIXES:
         raise OutputError(f"the page {out.name} is no HTML name; give one that ends in .html")
-    if out.is_dir():
-        raise OutputError(f"the output {out} is a folder; give a file name in it")
-    if out.exists() and not overwrite:
-        raise OutputError(
-            f"{out} exists; choose another output, or give --overwrite to make it again"
-        )
+    check_new_file(out, overwrite=overwrite)
 
 
 def web_page(
