@@ -3,12 +3,16 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
 from geofm.tasks import SHARED_BANDS
+
+if TYPE_CHECKING:
+    from geofm.assess.area import AreaEstimate
 
 # Laws are about results: a busy machine must not fail one for its time.
 # CI judges a change by the same cases each time; elsewhere every run looks for new ones.
@@ -50,6 +54,30 @@ def make_scene(tmp_path: Path) -> MakeScene:
         return Path(synthetic.make_scene(tmp_path / name, **(defaults | options)))
 
     return write
+
+
+@pytest.fixture
+def areas_of() -> Callable[..., "AreaEstimate"]:
+    """Areas of classes: each a name, hectares mapped, hectares, and their interval."""
+    from geofm.assess.area import AreaEstimate, ClassArea, Estimate
+
+    def build(*kinds: tuple[str, float, float, tuple[float, float]]) -> AreaEstimate:
+        return AreaEstimate(
+            classes=tuple(
+                ClassArea(name, mapped, Estimate(area, 1.0, interval), None, None, 9)
+                for name, mapped, area, interval in kinds
+            ),
+            overall=Estimate(0.9, 0.01, (0.88, 0.92)),
+            hectares=1e4,
+            confusion=np.zeros((len(kinds), len(kinds)), np.int64),
+            rows=tuple(name for name, *_ in kinds),
+            points=9 * len(kinds),
+            masked=0.0,
+            unmeasured=0.0,
+            notes=(),
+        )
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from matplotlib.image import imread
 
 import geofm
 import geofm.show
-from geofm.assess.area import AreaEstimate, ClassArea, Estimate
 from geofm.assess.check import CheckReport, Finding
 from geofm.scenes.picture import scene_images, thin_places
 
@@ -122,7 +121,7 @@ def written(codes, scene):
     return path
 
 
-def test_scores_and_areas_carry_their_intervals(flood_folder, make_scene) -> None:
+def test_scores_and_areas_carry_their_intervals(flood_folder, make_scene, areas_of) -> None:
     scene, model = geofm.open_scene(make_scene("far.tif")), geofm.load_model(flood_folder)
     target = np.zeros(scene.shape, np.uint8)
     target[:30] = 1
@@ -134,20 +133,8 @@ def test_scores_and_areas_carry_their_intervals(flood_folder, make_scene) -> Non
         assert f"{kind.iou.value:.3f}" in html
     assert score.exposure.sentence in unescape(html)
 
-    def kind(name, value, margin):
-        return ClassArea(name, 9.0, Estimate(value, 1.0, (value - margin, value + margin)),
-                         None, None, 9)  # fmt: skip
-
-    found = AreaEstimate(
-        classes=(kind("<b>", 1823.4, 100), kind("land", 9123.4, 5)),
-        overall=Estimate(0.9, 0.01, (0.88, 0.92)),
-        hectares=1e4,
-        confusion=np.zeros((2, 2), np.int64),
-        rows=("<b>", "land"),
-        points=18,
-        masked=0.0,
-        unmeasured=0.0,
-        notes=(),
+    found = areas_of(
+        ("<b>", 9.0, 1823.4, (1723.4, 1923.4)), ("land", 9.0, 9123.4, (9118.4, 9128.4))
     )
     html = found._repr_html_()
     check_balanced(html)

@@ -22,8 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from map_setup import make_scenes, save_random
 
 REPOSITORY = Path(__file__).parents[2]
+TINY = (
+    {"image_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2},
+    {"kind": "fcn", "classes": 2, "channels": 8},
+)
 
 
 def main(scenes: int, workers: int, kills: int, *, local: bool, seed: int) -> dict[str, object]:
@@ -35,8 +40,8 @@ def main(scenes: int, workers: int, kills: int, *, local: bool, seed: int) -> di
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="geofm-chaos-") as place:
         folder = Path(place)
-        model = make_model(folder / "model.geofm")
-        make_scenes(folder / "scenes", scenes)
+        model = save_random(folder / "model.geofm", *TINY)
+        make_scenes(folder / "scenes", ((61 + n % 17, 83 + n % 11) for n in range(scenes)))
         expected = folder / "expected"
         whole = geofm.map_batch(
             model, folder / "scenes", expected, workers=0, device="cpu", command="c"
@@ -188,46 +193,6 @@ class _Kept:
         return subprocess.Popen(
             self._command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-
-
-def make_model(folder: Path) -> Path:
-    """A model folder of a few thousand seeded weights."""
-    import torch
-
-    from geofm.contract import PixelContract
-    from geofm.model.encoder import EncoderConfig
-    from geofm.model.folder import TrainedModel, save_model
-    from geofm.model.heads import HeadConfig
-    from geofm.model.segmenter import build_segmenter
-    from geofm.tasks import FLOOD, SHARED_BANDS
-
-    torch.manual_seed(0)
-    segmenter = build_segmenter(
-        EncoderConfig(bands=6, image_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2),
-        HeadConfig(kind="fcn", classes=2, depths=(0, 1), channels=8),
-    )
-    contract = PixelContract(SHARED_BANDS, "surface", (0.15,) * 6, (0.05,) * 6, 10.0)
-    model = TrainedModel(
-        segmenter=segmenter,
-        contract=contract,
-        classes=FLOOD.classes,
-        task="flood",
-        name="tiny flood",
-        provenance={},
-    )
-    save_model(model, folder)
-    return folder
-
-
-def make_scenes(folder: Path, count: int) -> None:
-    """Small scenes of odd sizes."""
-    from geofm.scenes.synthetic import make_scene
-    from geofm.tasks import SHARED_BANDS
-
-    folder.mkdir()
-    for n in range(count):
-        path = folder / f"s{n:04d}.tif"
-        make_scene(path, height=61 + n % 17, width=83 + n % 11, bands=SHARED_BANDS, seed=n)
 
 
 def _cpu_seconds() -> float:

@@ -17,8 +17,13 @@ import time
 from pathlib import Path
 
 import psutil
+from map_setup import make_scenes, save_random
 
 SIDE = 512
+GEOFM_SMALL = (
+    {"image_size": 128, "patch_size": 8, "embed_dim": 192, "depth": 6, "num_heads": 6},
+    {"kind": "fcn", "classes": 2, "channels": 64},
+)
 
 
 def main(scenes: int, rounds: int) -> dict[str, object]:
@@ -29,8 +34,8 @@ def main(scenes: int, rounds: int) -> dict[str, object]:
     load = []
     with tempfile.TemporaryDirectory(prefix="geofm-scaling-") as place:
         folder = Path(place)
-        model = make_model(folder / "model.geofm")
-        make_scenes(folder / "scenes", scenes)
+        model = save_random(folder / "model.geofm", *GEOFM_SMALL)
+        make_scenes(folder / "scenes", [(SIDE, SIDE)] * scenes)
         for turn in range(rounds):
             for workers in (1, 2):
                 load.append(os.getloadavg()[0])
@@ -77,44 +82,6 @@ def one_run(model: Path, scenes: Path, out: Path, workers: int) -> tuple[float, 
 def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-def make_model(folder: Path) -> Path:
-    """A vision transformer of geofm's own small size, with seeded weights."""
-    import torch
-
-    from geofm.contract import PixelContract
-    from geofm.model.encoder import EncoderConfig
-    from geofm.model.folder import TrainedModel, save_model
-    from geofm.model.heads import HeadConfig
-    from geofm.model.segmenter import build_segmenter
-    from geofm.tasks import FLOOD, SHARED_BANDS
-
-    torch.manual_seed(0)
-    segmenter = build_segmenter(
-        EncoderConfig(bands=6, image_size=128, patch_size=8, embed_dim=192, depth=6, num_heads=6),
-        HeadConfig(kind="fcn", classes=2, depths=(5,), channels=64),
-    )
-    contract = PixelContract(SHARED_BANDS, "surface", (0.15,) * 6, (0.05,) * 6, 10.0)
-    model = TrainedModel(
-        segmenter=segmenter,
-        contract=contract,
-        classes=FLOOD.classes,
-        task="flood",
-        name="bench",
-        provenance={},
-    )
-    save_model(model, folder)
-    return folder
-
-
-def make_scenes(folder: Path, count: int) -> None:
-    from geofm.scenes.synthetic import make_scene
-    from geofm.tasks import SHARED_BANDS
-
-    folder.mkdir()
-    for n in range(count):
-        make_scene(folder / f"s{n:04d}.tif", height=SIDE, width=SIDE, bands=SHARED_BANDS, seed=n)
 
 
 if __name__ == "__main__":

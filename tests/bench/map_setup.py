@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -72,6 +73,26 @@ def random_model(encoder: dict[str, Any], head: dict[str, Any]) -> Any:
         name="bench",
         provenance={},
     )
+
+
+def save_random(folder: Path, encoder: dict[str, Any], head: dict[str, Any]) -> Path:
+    """A folder of `random_model`."""
+    from geofm.model.folder import save_model
+
+    save_model(random_model(encoder, head), folder)
+    return folder
+
+
+def make_scenes(folder: Path, sizes: Iterable[tuple[int, int]]) -> Path:
+    """A folder of synthetic scenes of these heights and widths, which `random_model` maps."""
+    from geofm.scenes.synthetic import make_scene
+    from geofm.tasks import SHARED_BANDS
+
+    folder.mkdir()
+    for n, (height, width) in enumerate(sizes):
+        path = folder / f"s{n:04d}.tif"
+        make_scene(path, height=height, width=width, bands=SHARED_BANDS, seed=n)
+    return folder
 
 
 SMALL = {"image_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4}

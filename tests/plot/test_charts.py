@@ -7,7 +7,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from geofm import plot
-from geofm.assess.area import AreaEstimate, ClassArea, Estimate
 from geofm.assess.curve_rows import CurvePoint, CurveRow, LabelCurve, append_row
 from geofm.assess.reliability import Bin
 from geofm.errors import OutputError, SceneError
@@ -51,21 +50,8 @@ def test_a_run_folder_shows_its_losses_and_scores(tmp_path) -> None:
         plot.curve(tmp_path / "absent.run")
 
 
-def test_areas_carry_their_numbers_and_what_was_counted() -> None:
-    def kind(name, value, low, high, mapped):
-        return ClassArea(name, mapped, Estimate(value, 1.0, (low, high)), None, None, 9)
-
-    found = AreaEstimate(
-        classes=(kind("water", 18234.3, 17900, 18500, 20000.0), kind("burned", 12.34, 9, 15, 12)),
-        overall=Estimate(0.9, 0.1, (0.8, 1.0)),
-        hectares=1e5,
-        confusion=np.zeros((2, 2), np.int64),
-        rows=("water", "burned"),
-        points=18,
-        masked=0.0,
-        unmeasured=0.0,
-        notes=(),
-    )
+def test_areas_carry_their_numbers_and_what_was_counted(areas_of) -> None:
+    found = areas_of(("water", 20000.0, 18234.3, (17900, 18500)), ("burned", 12, 12.34, (9, 15)))
     figure = plot.area(found)
     assert texts(figure) == ["18,234  (17,900 to 18,500)", "12.3  (9 to 15)"]
     counted = [line for line in marked(figure.axes[0]) if line.get_marker() == "D"]

@@ -16,6 +16,7 @@ from geofm.model.heads import HeadConfig
 from geofm.model.segmenter import build_segmenter
 from geofm.tasks import MapClass
 
+SceneFolder = Callable[..., Path]
 TinyModel = Callable[..., TrainedModel]
 WriteRaster = Callable[..., Path]
 
@@ -130,3 +131,16 @@ def random_dn(height: int, width: int, *, bands: int = 2, seed: int = 0) -> np.n
 def dn_of() -> Callable[..., np.ndarray]:
     """`random_dn`: stored numbers of a scene."""
     return random_dn
+
+
+@pytest.fixture
+def scene_folder(make_scene, tmp_path: Path) -> SceneFolder:
+    """Write a folder of seeded scenes, s0.tif ..., each a row higher than the one before."""
+
+    def write(count: int, *, height: int, width: int) -> Path:
+        (tmp_path / "scenes").mkdir()
+        for n in range(count):
+            make_scene(f"scenes/s{n}.tif", height=height + n, width=width, seed=n)
+        return tmp_path / "scenes"
+
+    return write

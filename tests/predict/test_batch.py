@@ -37,12 +37,8 @@ ALONE = {"workers": 0}
 
 
 @pytest.fixture
-def scenes(make_scene, tmp_path):
-    """A folder of four scenes."""
-    (tmp_path / "scenes").mkdir()
-    for n in range(4):
-        make_scene(f"scenes/s{n}.tif", height=40 + n, width=45, seed=n)
-    return tmp_path / "scenes"
+def scenes(scene_folder):
+    return scene_folder(4, height=40, width=45)
 
 
 def whole(folder):

@@ -20,12 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def scenes(make_scene, tmp_path):
-    """A folder of eight scenes."""
-    (tmp_path / "scenes").mkdir()
-    for n in range(8):
-        make_scene(f"scenes/s{n}.tif", height=50 + n, width=60, seed=n)
-    return tmp_path / "scenes"
+def scenes(scene_folder):
+    return scene_folder(8, height=50, width=60)
 
 
 def maps_of(folder):

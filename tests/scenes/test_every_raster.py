@@ -156,25 +156,24 @@ def test_no_raster_is_forgotten(shared_data):
     assert strays == []
 
 
-def test_labels_are_read_as_labels_and_refused_as_scenes(shared_data):
-    for pattern in LABELS:
+def refused_as_scenes(shared_data, patterns):
+    """The first raster of each pattern, as labels; it is no scene."""
+    for pattern in patterns:
         names = [name for name in rasters(shared_data) if is_like(name, pattern)]
         assert names, pattern
         path = shared_data / names[0]
         with pytest.raises(SceneError.__base__, match="does not name its bands"):
             open_scene(path)
-        labels = open_labels(path, read_header(path).geobox)
+        yield path, open_labels(path, read_header(path).geobox)
+
+
+def test_labels_are_read_as_labels_and_refused_as_scenes(shared_data):
+    for path, labels in refused_as_scenes(shared_data, LABELS):
         assert labels.read().shape == read_header(path).geobox.shape
 
 
 def test_quantities_are_neither_scenes_nor_labels(shared_data):
-    for pattern in QUANTITIES:
-        names = [name for name in rasters(shared_data) if is_like(name, pattern)]
-        assert names, pattern
-        path = shared_data / names[0]
-        with pytest.raises(SceneError.__base__, match="does not name its bands"):
-            open_scene(path)
-        labels = open_labels(path, read_header(path).geobox)
+    for _, labels in refused_as_scenes(shared_data, QUANTITIES):
         with pytest.raises(LabelError, match="no class code; needed whole numbers"):
             labels.read()
 
