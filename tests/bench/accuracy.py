@@ -31,6 +31,7 @@ from geofm.train.roles import finetuning_roles
 ENCODER = Path(__file__).parents[2] / "data" / "geofm-small.geofm"  # that encoder.py wrote
 ARMS = {
     "geofm": "geofm, from `geofm-small`",
+    "geofm frozen": "the same, encoder frozen",
     "geofm from scratch": "geofm from scratch",
     "unet": "U-Net (ResNet-34)",
     "forest": "random forest of pixels",
@@ -93,13 +94,16 @@ def trained(labelled: LabelledSet, arm: str, seed: int, path: Path) -> TrainedMo
         depth=shape.depth,
         num_heads=shape.num_heads,
     )
-    config = FinetuneConfig(steps=STEPS, seed=seed, image_size=64, scratch=scratch)
+    rate = 0.0 if arm == "geofm frozen" else 1.0
+    config = FinetuneConfig(
+        steps=STEPS, seed=seed, image_size=64, encoder_rate=rate, scratch=scratch
+    )
     if arm.startswith("geofm"):
         return finetune_segmenter(
             labelled.task,
             labelled.classes,
             pairs,
-            encoder=encoder if arm == "geofm" else None,
+            encoder=None if arm == "geofm from scratch" else encoder,
             config=config,
             windows=windows,
             val=val,
@@ -168,11 +172,12 @@ def add(path: Path, row: tuple[object, ...]) -> None:
 
 def table(rows: list[dict[str, str]]) -> str:
     """Mean IoU over seeds with its least and largest, the best of each set in bold."""
-    lines = [f"| set | {' | '.join(ARMS.values())} |", f"|---|{'---|' * len(ARMS)}"]
+    arms = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
+    lines = [f"| set | {' | '.join(ARMS[arm] for arm in arms)} |", f"|---|{'---|' * len(arms)}"]
     for name, title in TITLES.items():
         scores = {
             arm: [float(r["mean_iou"]) for r in rows if (r["set"], r["arm"]) == (name, arm)]
-            for arm in ARMS
+            for arm in arms
         }
         best = max((statistics.mean(found) for found in scores.values() if found), default=0.0)
         if any(scores.values()):

@@ -5,8 +5,8 @@
 
 A model learns from 1, 5, 10 and all scenes of a set's training half, and is scored on the
 other half, as `geofm label-curve` does it: with so few labels nothing is set apart to choose
-weights by. The rows of a set go to OUT/SET.csv, and those that stand there are not trained
-again.
+weights by. The rows of a set go to OUT/SET.csv, those of an encoder that does not learn to
+OUT/SET_frozen.csv, and those that stand there are not trained again.
 """
 
 import argparse
@@ -14,42 +14,48 @@ from pathlib import Path
 
 import torch
 from accuracy import ENCODER, SEEDS, STEPS, TITLES
-from sets import SETS
+from sets import SETS, LabelledSet
 
 from geofm.assess.curve import label_curve
-from geofm.assess.curve_rows import CurveConfig, CurvePoint, points_of, read_rows
+from geofm.assess.curve_rows import CurveConfig, CurvePoint, Method, points_of, read_rows
 from geofm.model.folder import load_encoder_folder
 from geofm.train.config import FinetuneConfig
 
 NAMES = ("flood_water", "bark_beetle", "fires")
 COUNTS = (1, 5, 10)
-METHODS = {"pretrained": "`geofm-small`", "scratch": "random weights"}
+COLUMNS = {
+    ("", "pretrained"): "from `geofm-small`",
+    ("_frozen", "pretrained"): "the same, encoder frozen",
+    ("", "scratch"): "from random weights",
+}
 
 
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     for name in () if args.table else args.sets:
         labelled = SETS[name]()
-        train, test = labelled.train, labelled.test
-        every = len(train.pairs)
-        label_curve(
-            labelled.task,
-            labelled.classes,
-            train.pairs,
-            test.pairs,
-            windows=train.windows,
-            test_windows=test.windows,
-            encoder=load_encoder_folder(args.encoder),
-            config=FinetuneConfig(steps=STEPS, image_size=64),
-            curve=CurveConfig(
-                counts=tuple({min(count or every, every) for count in args.counts}),
-                seeds=args.seeds,
-                methods=tuple(METHODS),
-            ),
-            rows=args.out / f"{name}.csv",
-            progress=lambda done, text: print(f"\r{done:6.1%} {text:<90}", end="", flush=True),
-        )
+        for ending in ("", "_frozen"):
+            draw(labelled, args, ending)
     print(table(args.out))
+
+
+def draw(labelled: LabelledSet, args: argparse.Namespace, ending: str) -> None:
+    train, test, every = labelled.train, labelled.test, len(labelled.train.pairs)
+    counts = tuple({min(count or every, every) for count in args.counts})
+    methods: tuple[Method, ...] = ("pretrained",) if ending else ("pretrained", "scratch")
+    label_curve(
+        labelled.task,
+        labelled.classes,
+        train.pairs,
+        test.pairs,
+        windows=train.windows,
+        test_windows=test.windows,
+        encoder=load_encoder_folder(args.encoder),
+        config=FinetuneConfig(steps=STEPS, image_size=64, encoder_rate=0.0 if ending else 1.0),
+        curve=CurveConfig(counts=counts, seeds=args.seeds, methods=methods),
+        rows=args.out / f"{labelled.name}{ending}.csv",
+        progress=lambda done, text: print(f"\r{done:6.1%} {text:<90}", end="", flush=True),
+    )
 
 
 def arguments() -> argparse.Namespace:
@@ -65,15 +71,15 @@ def arguments() -> argparse.Namespace:
 
 def table(folder: Path) -> str:
     """Mean IoU over seeds with its 95 % interval by Student's t, in Markdown."""
-    lines = [
-        "| set | labelled scenes | " + " | ".join(METHODS.values()) + " |",
-        "|---|---|---|---|",
-    ]
+    lines = [f"| set | labelled scenes | {' | '.join(COLUMNS.values())} |", "|---|---|---|---|---|"]
     for name in NAMES:
-        points = points_of(read_rows(folder / f"{name}.csv"))
-        for count in sorted({point.labels for point in points}):
-            found = {point.method: point for point in points if point.labels == count}
-            cells = [cell(found.get(method)) for method in METHODS]
+        points = {
+            (ending, point.method, point.labels): point
+            for ending in ("", "_frozen")
+            for point in points_of(read_rows(folder / f"{name}{ending}.csv"))
+        }
+        for count in sorted({labels for *_, labels in points}):
+            cells = [cell(points.get((*column, count))) for column in COLUMNS]
             lines.append(f"| {TITLES[name]} | {count} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
