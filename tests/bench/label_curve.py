@@ -32,10 +32,9 @@ COLUMNS = {
 
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    for name in () if args.table else args.sets:
-        labelled = SETS[name]()
-        for ending in ("", "_frozen"):
-            draw(labelled, args, ending)
+    for ending in () if args.table else ("", "_frozen"):
+        for name in args.sets:
+            draw(SETS[name](), args, ending)
     print(table(args.out))
 
 
