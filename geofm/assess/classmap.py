@@ -6,7 +6,6 @@ how much they are is told.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geofm.errors import GridError, LabelError, SceneError
 from geofm.export.flags import flagged_classes
+from geofm.export.stac import own_receipt
 from geofm.scenes.areas import pixel_areas
 from geofm.scenes.coderaster import Codes, open_codes
 from geofm.scenes.window import Window
@@ -198,12 +198,9 @@ def _from_file(path: Path) -> ClassMap:
 def _footprint_beside(path: Path, tags: Mapping[str, str]) -> BaseGeometry | None:
     """The training footprint in the receipt of this very map."""
     try:
-        item = json.loads(path.with_suffix(".json").read_text())
-        receipt = item["properties"]["geofm:receipt"]
-        outline = receipt["model"]["training_footprint"]
-        ours = receipt["recipe_sha256"] == tags.get("GEOFM_RECIPE")
-        return shape(outline) if outline and ours else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError):
+        outline = (own_receipt(path, tags) or {})["model"]["training_footprint"]
+        return shape(outline) if outline else None
+    except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError):
         return None
 
 

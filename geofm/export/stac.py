@@ -1,13 +1,15 @@
-"""A map's STAC item: where and when it is, what its files hold, and its receipt.
+"""A map's STAC item: where and when it is, what its files hold, and its receipt; read back too.
 
 STAC 1.1 (https://github.com/radiantearth/stac-spec) with the projection,
 classification and processing extensions. Nothing in it depends on the clock, so the
 same recipe gives the same item.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import shapely
 from odc.geo.geobox import GeoBox
@@ -64,6 +66,29 @@ def map_item(
         "links": [],
         "assets": {role: _asset(role, path, classes) for role, path in files.items()},
     }
+
+
+def read_receipt(path: Path) -> dict[str, Any] | None:
+    """The receipt in the STAC item beside a map; None where there is none."""
+    try:
+        item = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    match item:
+        case {"properties": {"geofm:receipt": dict(receipt)}}:
+            return receipt
+    return None
+
+
+def own_receipt(path: Path, tags: Mapping[str, str]) -> dict[str, Any] | None:
+    """The receipt beside a map, if it is of this very map.
+
+    Args:
+        tags: of the map, which tell its recipe.
+    """
+    receipt, recipe = read_receipt(path), tags.get("GEOFM_RECIPE")
+    ours = receipt is not None and recipe is not None and receipt.get("recipe_sha256") == recipe
+    return receipt if ours else None
 
 
 def _bounds(outline: BaseGeometry) -> list[float]:

@@ -1,14 +1,14 @@
 """The page of a map: classes with their shares, the grid, and the receipt beside it."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geofm.info.page import Page, Row, share_text
+from geofm.export.stac import own_receipt
 from geofm.info.rasters import grid_rows, raster_facts, storage_rows
+from geofm.info.page import Page, Row, share_text
 from geofm.scenes.facts import RasterFacts, read_preview
 from geofm.tasks import CODE_NAMES
 
@@ -23,7 +23,7 @@ def is_map(facts: RasterFacts) -> bool:
 def map_page(path: Path, facts: RasterFacts) -> Page:
     """The page of a finished map."""
     shares = _class_shares(path)
-    receipt = _receipt(path, facts.tags["GEOFM_RECIPE"])
+    receipt = _receipt(path, facts.tags)
     rows = (
         Row("model", facts.tags.get("GEOFM_MODEL", "unknown")),
         *_class_rows(facts, shares),
@@ -57,27 +57,11 @@ def _class_rows(facts: RasterFacts, shares: dict[int, float]) -> Iterator[Row]:
             label = ""
 
 
-def _receipt(path: Path, digest: str) -> dict[str, Any] | None:
-    """The receipt from the STAC item beside the map; None where there is none of this map.
-
-    Args:
-        digest: of the recipe, as the map itself says.
-    """
-    try:
-        item = json.loads(path.with_suffix(".json").read_text())
-    except (OSError, ValueError):
-        return None
-    match item:
-        case {
-            "properties": {
-                "geofm:receipt": {
-                    "recipe": dict(),
-                    "recipe_sha256": str(found),
-                    "scene": {"paths": list()},
-                } as receipt
-            }
-        } if found == digest:
-            return dict(receipt)
+def _receipt(path: Path, tags: Mapping[str, str]) -> dict[str, Any] | None:
+    """The receipt of this very map; None where there is none that can be shown."""
+    match own_receipt(path, tags):
+        case {"recipe": dict(), "scene": {"paths": list()}} as receipt:
+            return receipt
     return None
 
 

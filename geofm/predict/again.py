@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from geofm.errors import SceneError
+from geofm.export.stac import own_receipt
 from geofm.model.folder import TrainedModel
 from geofm.predict.engine import MapOptions, Progress
-from geofm.predict.finished import read_receipt
 from geofm.predict.mapping import MapReport, map_to_file
 from geofm.predict.publish import map_roles, output_files
 from geofm.scenes.facts import read_facts, read_window
@@ -66,13 +66,11 @@ def receipt_of(path: Path) -> dict[str, Any]:
     Raises:
         SceneError: there is none, or the map cannot be read.
     """
-    receipt = read_receipt(path)
-    wanted = read_facts(path).tags.get("GEOFM_RECIPE")
-    item = output_files(path)["item"]
-    if receipt is None or wanted is None or receipt.get("recipe_sha256") != wanted:
+    receipt = own_receipt(path, read_facts(path).tags)
+    if receipt is None:
         raise SceneError(
-            f"{path} has no receipt beside it ({item.name}); needed one to make the map again; "
-            "keep both files together"
+            f"{path} has no receipt beside it ({output_files(path)['item'].name}); needed one to "
+            "make the map again; keep both files together"
         )
     return receipt
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from geofm.errors import GeofmError, OutputError, SceneError, Stopped
 from geofm.export.collection import COLLECTION
+from geofm.export.stac import read_receipt
 from geofm.predict.engine import Progress
-from geofm.predict.finished import read_receipt
 from geofm.predict.ledger import Ledger, Line, RunLine, Status, ledger_path, open_ledger
 from geofm.predict.mapping import stop_on_sigterm
 from geofm.predict.publish import output_files

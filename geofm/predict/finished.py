@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from geofm.export.stac import read_receipt
 from geofm.predict.engine import MapJob
 from geofm.predict.publish import file_hash, map_layers, output_files, what_is_mapped
 from geofm.predict.scratch import scratch_folder
@@ -44,18 +45,6 @@ def look_at(job: MapJob, out: Path) -> Standing:
         return Standing("other", difference or "its scene has changed since")
     wanted = [places["item"], *(places[layer.name] for layer in map_layers(job))]
     return Standing("finished" if all(path.exists() for path in wanted) else "part")
-
-
-def read_receipt(out: Path) -> dict[str, Any] | None:
-    """The receipt in the STAC item beside a map; None where there is none."""
-    try:
-        item = json.loads(output_files(out)["item"].read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    match item:
-        case {"properties": {"geofm:receipt": dict(receipt)}}:
-            return receipt
-    return None
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, Any]:
