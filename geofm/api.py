@@ -29,7 +29,6 @@ from geofm.datasets.open import open_dataset
 from geofm.errors import ModelError, SceneError
 from geofm.export.flags import class_flags
 from geofm.info.models import model_rows
-from geofm.info.page import Page
 from geofm.model.finetuned import ImportOptions, import_finetuned, is_finetuned
 from geofm.model.folder import (
     PretrainedEncoder,
@@ -41,6 +40,7 @@ from geofm.model.folder import (
 )
 from geofm.model.prithvi import Adaptation, load_prithvi
 from geofm.model.timm_vit import load_timm
+from geofm.page import Page
 from geofm.pairing.open import open_catalog, open_pairs
 from geofm.pairing.scenes import Opened, find_entries, open_scenes
 from geofm.predict import again as predict_again
@@ -60,7 +60,15 @@ from geofm.scenes.open import open_scene
 from geofm.scenes.reader import Pixels, Scene
 from geofm.scenes.window import Window
 from geofm.shipped import encoder_folder
-from geofm.show import area_html, check_html, map_html, model_html, scene_html, score_html
+from geofm.show import (
+    area_html,
+    batch_html,
+    check_html,
+    map_html,
+    model_html,
+    scene_html,
+    score_html,
+)
 from geofm.tasks import NODATA, MapClass, find_task
 from geofm.tiles.leakage import Leakage, find_roles
 from geofm.tiles.roles import Roles, whole
@@ -135,6 +143,7 @@ __all__ = [
 # What a notebook shows of these draws on rooms above theirs: their cards are lent from here.
 Scene._repr_html_ = scene_html  # type: ignore[attr-defined]
 PretrainedEncoder._repr_html_ = model_html  # type: ignore[attr-defined]
+BatchReport._repr_html_ = batch_html  # type: ignore[attr-defined]
 MapReport._repr_html_ = map_html  # type: ignore[attr-defined]
 Evaluation._repr_html_ = score_html  # type: ignore[attr-defined]
 AreaEstimate._repr_html_ = area_html  # type: ignore[attr-defined]

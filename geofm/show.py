@@ -18,9 +18,11 @@ from geofm.assess.table import estimate_text
 from geofm.errors import GeofmError
 from geofm.info.maps import map_page
 from geofm.info.models import model_rows, provenance_rows
-from geofm.info.page import Row
 from geofm.model.folder import PretrainedEncoder, TrainedModel
+from geofm.page import Row
+from geofm.predict.many import BatchReport
 from geofm.predict.mapping import MapReport
+from geofm.predict.pages import batch_rows
 from geofm.scenes.arrays import ArraySource
 from geofm.scenes.facts import read_facts, read_preview
 from geofm.scenes.ground import crop
@@ -68,6 +70,13 @@ def map_html(report: MapReport) -> str:
     beside = ", ".join(path.name for path in report.files.values() if path != report.path)
     rows = [*page.rows, Row("beside it", beside)]
     return _card("map", report.path.name, rows, _figure(palette[codes], "classes"))
+
+
+def batch_html(report: BatchReport) -> str:
+    """A batch: what was mapped, what was not, and where the maps are."""
+    color = {"failed": "#c6352b", "ended early": "#c6352b"}
+    rows = [Row(row.label, row.text, color.get(row.label, "")) for row in batch_rows(report)]
+    return _card("batch", str(report.folder), rows, "")
 
 
 def score_html(score: Evaluation) -> str:

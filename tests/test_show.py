@@ -106,8 +106,25 @@ def test_a_map_that_was_written(flood_folder, make_scene, tmp_path) -> None:
     for code, color in enumerate(("#e8e1d3", "#2166ac")):
         wanted[codes == code] = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     np.testing.assert_allclose(picture(html)[..., :3], wanted, atol=1e-6)
+    assert str(report).startswith(f"map {report.path}\n")
+    assert f"{report.seam_score:.3f} (1 means no seams)" in str(report)
     report.path.unlink()
     assert "there is no" in report._repr_html_()  # a card does not fail
+
+
+def test_a_batch_tells_what_failed(flood_folder, make_scene, tmp_path) -> None:
+    (tmp_path / "scenes").mkdir()
+    make_scene("scenes/a.tif")
+    (tmp_path / "scenes" / "<b>.tif").write_bytes(b"II*\0 no raster")
+    maps = tmp_path / "maps"
+    report = geofm.map_batch(flood_folder, tmp_path / "scenes", maps, workers=0, tries=1)
+    page, html = str(report), report._repr_html_()
+    check_balanced(html)
+    for text in (str(maps), "1 of 2 scenes mapped, 1 failed", "this process with 1 thread"):
+        assert text in page
+        assert text in unescape(html)
+    assert page.splitlines()[-1].lstrip().startswith("failed")
+    assert repr(report) == page
 
 
 def written(codes, scene):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from geofm.cli.arguments import Result, quoted, reading, with_licences
 from geofm.cli.estimate import estimate_batch
 from geofm.cli.progress import Progress, progress_bar
-from geofm.cli.words import COLUMN, as_flags, row_lines, time_text, typed, wrapped
-from geofm.info.page import counted
+from geofm.cli.words import COLUMN, as_flags, row_lines, typed, wrapped
+from geofm.page import time_text
 from geofm.terminal import Style
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 FAILURES = 3
 """Exit code of a batch that left scenes without a map."""
-_SHOWN = 5
 _LOG_EVERY = 60.0
 """Seconds between two lines of a batch that nobody watches on a terminal."""
 
@@ -83,67 +82,25 @@ def _watched(title: str) -> Iterator[Progress]:
 
 
 def _page(report: "BatchReport", flags: Namespace, style: Style) -> str:
-    tally, index = report.tally, report.index
-    rows = {"maps": f"{style.name(flags.output)}: {_counts(report)}"}
-    if tally.mapped:
-        rows["mapped now"] = (
-            f"{tally.pixels / 1e6:,.1f} Mpx, {tally.square_km:,.0f} km² in "
-            f"{time_text(tally.seconds)}: "
-            f"{_hourly(tally.mapped, tally.seconds)} scenes/h, "
-            f"{_hourly(tally.square_km, tally.seconds)} km²/h, {_workers(report)}"
-        )
-    if tally.deaths:
-        rows["workers"] = f"{tally.deaths} ended while they had a scene; others took it up"
-    if index is not None:
-        mosaics = ", ".join(path.name for path in index.mosaics)
-        rows["all as one"] = ", ".join(filter(None, [mosaics, index.collection.name]))
-        if index.apart:
-            rows["in no VRT"] = f"{_some(index.apart)}: not north up"
-    rows["ledger"] = _ledger(report, flags)
-    told = {label: wrapped(text, indent=COLUMN) for label, text in rows.items()}
-    lines = row_lines(told, style)
-    for one in tally.failed[:_SHOWN]:
-        said = wrapped(f"{one.name}: {as_flags(one.reason)}", indent=COLUMN)
-        lines.append(f"{style.bad('failed'.ljust(COLUMN))}{said}")
-    if len(tally.failed) > _SHOWN:
-        query = "select scene, error from scenes where status = 'failed'"
-        lines.append(
-            f"{'':{COLUMN}}and {len(tally.failed) - _SHOWN} more: "
-            f'sqlite3 {quoted(_ledger(report, flags))} "{query}"'
-        )
-    if tally.ended_early:
-        said = wrapped(as_flags(tally.ended_early), indent=COLUMN)
-        lines.append(f"{style.bad('ended early'.ljust(COLUMN))}{said}")
+    from geofm.predict.pages import batch_rows
+
+    first, *rows = batch_rows(report, ledger=_ledger(report, flags))
+    maps = wrapped(f"{style.name(flags.output)}: {first.text}", indent=COLUMN)
+    lines = row_lines({first.label: maps}, style)
+    for row in rows:
+        bad = row.label in ("failed", "ended early")
+        paint = style.bad if bad else style.faint
+        text = wrapped(as_flags(row.text) if bad else row.text, indent=COLUMN)
+        # A line to be copied stays one.
+        lines.append(f"{paint(row.label.ljust(COLUMN))}{text if row.label else row.text}")
     lines += row_lines({"next": _next(report, flags)}, style)
     return "\n".join(lines)
 
 
-def _ledger(report: "BatchReport", flags: Namespace) -> str:
+def _ledger(report: "BatchReport", flags: Namespace) -> Path:
     """Its path as one would type it from here."""
     path = report.tally.ledger
-    return str(Path(flags.output) / path.name if path.parent == report.folder else path)
-
-
-def _counts(report: "BatchReport") -> str:
-    tally = report.tally
-    parts = [f"{tally.mapped} of {tally.scenes} scenes mapped"]
-    if tally.kept:
-        parts.append(f"{tally.kept} kept, whole from an earlier run")
-    if tally.failed:
-        parts.append(f"{len(tally.failed)} failed")
-    if tally.waiting:
-        parts.append(f"{tally.waiting} still to do")
-    return ", ".join(parts)
-
-
-def _workers(report: "BatchReport") -> str:
-    options = report.options
-    if options.scheduler not in {None, "local"}:
-        return f"on Dask at {options.scheduler}"
-    each = "a GPU each" if report.gpus else counted(options.threads, "thread")
-    if not options.workers:
-        return f"this process with {each}"
-    return f"{counted(options.workers, 'worker')} of {each}"
+    return Path(flags.output) / path.name if path.parent == report.folder else path
 
 
 def _next(report: "BatchReport", flags: Namespace) -> str:
@@ -184,12 +141,3 @@ def _facts(report: "BatchReport") -> dict[str, Any]:
         "mosaics": [str(path) for path in index.mosaics] if index else [],
         "ledger": str(tally.ledger),
     }
-
-
-def _hourly(amount: float, seconds: float) -> str:
-    return f"{amount / max(seconds, 1e-9) * 3600:,.0f}"
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

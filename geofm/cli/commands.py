@@ -183,25 +183,13 @@ def _map(flags: Namespace, words: list[str], style: Style) -> Result:
 
 
 def _map_page(report: "MapReport", style: Style) -> str:
-    speed = report.pixels / 1e6 / max(report.seconds, 1e-9)
-    seams = "one window, no seams" if report.seam_score is None else f"{report.seam_score:.3f}"
+    from geofm.predict.pages import map_rows
+
     rows = {
         "map": style.name(str(report.path)),
-        "beside it": ", ".join(p.name for p in report.files.values() if p != report.path),
-        "size": f"{report.pixels / 1e6:.2f} Mpx in {report.seconds:.1f} s ({speed:.2f} Mpx/s)",
-        "seam score": f"{seams} (1 means no seams)" if report.seam_score is not None else seams,
-        "recipe": f"{report.recipe.device}, {report.recipe.precision}, {report.recipe.digest[:12]}",
+        **{row.label: row.text for row in map_rows(report)},
+        "next": f"geofm area design {quoted(str(report.path))} -o points.gpkg",
     }
-    if report.substitutions:
-        rows["accepted"] = ", ".join(report.substitutions)
-    if report.recipe.masked_qa:
-        rows["set aside"] = ", ".join(report.recipe.masked_qa)
-    if report.recipe.unmasked_qa:
-        unmasked = ", ".join(report.recipe.unmasked_qa)
-        rows["not masked"] = f"{unmasked}: the scene does not tell them, or you chose so"
-    if report.resumed_blocks:
-        rows["resumed"] = f"{report.resumed_blocks} of {report.blocks} blocks were done before"
-    rows["next"] = f"geofm area design {quoted(str(report.path))} -o points.gpkg"
     return "\n".join(row_lines(rows, style))
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from geofm.cli.arguments import Result, reading
 from geofm.cli.progress import progress_bar
-from geofm.cli.words import COLUMN, as_flags, row_lines, time_text, wrapped
-from geofm.info.page import bytes_text, counted
+from geofm.cli.words import COLUMN, as_flags, row_lines, wrapped
+from geofm.page import bytes_text, counted, time_text
 from geofm.terminal import Style
 
 if TYPE_CHECKING:

@@ -28,22 +28,6 @@ def row_lines(rows: Mapping[str, str], style: Style, *, width: int = COLUMN) -> 
     return [f"{style.faint(label.ljust(width))}{text}" for label, text in rows.items()]
 
 
-def time_text(seconds: float) -> str:
-    """Seconds as people say them, with two digits that count.
-
-    >>> time_text(0.23), time_text(48.2), time_text(754), time_text(9_300), time_text(400_000)
-    ('1 s', '48 s', '13 min', '2 h 35 min', '4 d 15 h')
-    """
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{max(round(seconds), 1)} s"
-    if minutes < 100:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
-
-
 def typed(words: Sequence[str]) -> str:
     """The command as typed, for receipts, where addresses keep no user, password or signature.
 

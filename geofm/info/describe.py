@@ -6,10 +6,10 @@ from typing import Any
 from geofm.errors import SceneError
 from geofm.info.maps import is_map, map_page
 from geofm.info.models import model_page
-from geofm.info.page import Page
 from geofm.info.rasters import scene_page
 from geofm.info.scenes import is_more_than_a_raster, product_page
 from geofm.model.folder import DESCRIPTION_FILE
+from geofm.page import Page
 from geofm.scenes.facts import read_facts
 from geofm.shipped import encoder_folder
 

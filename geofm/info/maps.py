@@ -8,7 +8,7 @@ import numpy as np
 
 from geofm.export.stac import own_receipt
 from geofm.info.rasters import grid_rows, raster_facts, storage_rows
-from geofm.info.page import Page, Row, share_text
+from geofm.page import Page, Row, share_text
 from geofm.scenes.facts import RasterFacts, read_preview
 from geofm.tasks import CODE_NAMES
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from geofm.bands import LEVEL_NAMES
 from geofm.contract import PixelContract
-from geofm.info.page import Page, Row, bounds_text, bytes_text, counted
 from geofm.model.calibration import Calibration
 from geofm.model.encoder import EncoderConfig
 from geofm.model.folder import (
@@ -19,6 +18,7 @@ from geofm.model.folder import (
 from geofm.model.licences import model_terms
 from geofm.model.schema import SegmenterFile
 from geofm.model.score_tables import score_lines
+from geofm.page import Page, Row, bounds_text, bytes_text, counted
 
 _MOST_NAMES = 12
 

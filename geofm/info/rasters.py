@@ -9,7 +9,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from geofm.errors import GeofmError
-from geofm.info.page import Page, Row, bounds_text, bytes_text, counted, json_number
+from geofm.page import Page, Row, bounds_text, bytes_text, counted, json_number
 from geofm.scenes.facts import RasterFacts, read_preview
 from geofm.scenes.ground import footprint, ground_resolution
 from geofm.scenes.open import open_scene

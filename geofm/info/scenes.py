@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from geofm.info.page import Page, Row
 from geofm.info.rasters import MAX_BANDS_SHOWN, columns, place_rows, wants
+from geofm.page import Page, Row
 from geofm.scenes.arrayfiles import is_array_file
 from geofm.scenes.discover import is_product
 from geofm.scenes.handles import plain_name

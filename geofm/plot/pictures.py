@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from geofm.assess.chips import NOTHING, RIGHT, WRONG
 from geofm.errors import GridError, SceneError
-from geofm.info.page import share_text
+from geofm.page import share_text
 from geofm.plot.ink import (
     FAINT,
     INK,

@@ -13,6 +13,7 @@ import torch
 from geofm.errors import ConfigError, OutputError, SceneError
 from geofm.export.collection import FolderIndex, read_items, write_index
 from geofm.model.folder import TrainedModel, save_model
+from geofm.page import Page
 from geofm.predict.batch import (
     BatchTally,
     check_other_models,
@@ -22,6 +23,7 @@ from geofm.predict.batch import (
 )
 from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.ledger import RunLine, now
+from geofm.predict.pages import batch_rows, workers_text
 from geofm.predict.scratch import disk_errors
 from geofm.predict.task import STATE, Job, SceneTask
 from geofm.predict.workers import InProcess, Workers, local_workers
@@ -78,6 +80,11 @@ class BatchReport:
         """Whether every scene has its map."""
         return not (self.tally.failed or self.tally.waiting or self.tally.ended_early)
 
+    def __str__(self) -> str:
+        return str(Page("batch", str(self.folder), tuple(batch_rows(self))))
+
+    __repr__ = __str__
+
 
 def map_many(
     model: TrainedModel,
@@ -122,7 +129,7 @@ def map_many(
             command=command,
             model=model.name,
             model_sha256=job.model_sha256,
-            workers=_told(options, len(gpus)),
+            workers=workers_text(options, len(gpus)),
         )
         with _workers(options, gpus, folder / STATE) as workers:
             tally = run_batch(tasks, workers, run=run, tries=options.tries, progress=progress)
@@ -199,12 +206,6 @@ def _workers(options: BatchOptions, gpus: Sequence[str], state: Path) -> Iterato
 
     with cluster_workers(options.scheduler, count=options.workers) as workers:
         yield workers
-
-
-def _told(options: BatchOptions, gpus: int) -> str:
-    where = f"Dask at {options.scheduler}" if options.scheduler else "processes"
-    on = f"{gpus} GPUs" if gpus else f"{options.threads} threads each"
-    return f"{options.workers} {where}, {on}"
 
 
 def _indexed(

@@ -14,7 +14,9 @@ from odc.geo.geobox import GeoBox
 
 from geofm.export.webmap import SIDE
 from geofm.model.folder import TrainedModel
+from geofm.page import Page
 from geofm.predict.engine import MapJob, MapOptions, Progress, prepare, run
+from geofm.predict.pages import map_rows
 from geofm.predict.plan import Block
 from geofm.predict.publish import check_output, map_layers, publish
 from geofm.predict.recipe import Recipe
@@ -73,6 +75,11 @@ class MapReport:
     resumed_blocks: int
     blocks: int
     recipe: Recipe
+
+    def __str__(self) -> str:
+        return str(Page("map", str(self.path), tuple(map_rows(self))))
+
+    __repr__ = __str__
 
 
 def map_to_file(

@@ -13,7 +13,7 @@ from geofm.cli.app import main
 from geofm.errors import ModelError, SceneError
 from geofm.info.describe import describe
 from geofm.info.models import provenance_rows
-from geofm.info.page import bytes_text, share_text
+from geofm.page import bytes_text, share_text
 from geofm.scenes.open import open_scene
 
 

@@ -17,7 +17,7 @@ import geofm
 from geofm import plot
 from geofm.assess.chips import NOTHING, RIGHT, WRONG
 from geofm.errors import BandError, GridError, OutputError, SceneError
-from geofm.info.page import share_text
+from geofm.page import share_text
 from geofm.plot.pictures import MISSED, save_scene_beside_map
 from geofm.plot.sources import open_map
 from geofm.scenes.facts import read_preview

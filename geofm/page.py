@@ -1,14 +1,13 @@
 """A page: labelled rows for people, the same facts for machines, and the words of both."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal
-
-import numpy as np
 
 from geofm.terminal import Style
 
-Kind = Literal["scene", "map", "raster", "model", "encoder"]
+Kind = Literal["scene", "map", "batch", "raster", "model", "encoder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Page:
     kind: Kind
     title: str
     rows: tuple[Row, ...]
-    facts: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
     missing: str = ""
 
     def __str__(self) -> str:
@@ -88,6 +87,22 @@ def bounds_text(west: float, south: float, east: float, north: float) -> str:
     )
 
 
+def time_text(seconds: float) -> str:
+    """Seconds as people say them, with two digits that count.
+
+    >>> time_text(0.23), time_text(48.2), time_text(754), time_text(9_300), time_text(400_000)
+    ('1 s', '48 s', '13 min', '2 h 35 min', '4 d 15 h')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{max(round(seconds), 1)} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
 def bytes_text(count: int) -> str:
     """A file's size.
 
@@ -102,4 +117,4 @@ def bytes_text(count: int) -> str:
 
 def json_number(value: float | None) -> float | str | None:
     """The value, or its name where JSON has no such number (NaN, infinity)."""
-    return str(value) if value is not None and not np.isfinite(value) else value
+    return str(value) if value is not None and not isfinite(value) else value
