@@ -7,14 +7,11 @@ keeps a gap from them.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from geofm.assess.evaluate import Score, score_map
 from geofm.errors import SceneError
@@ -22,6 +19,7 @@ from geofm.model.folder import TrainedModel, save_encoder, save_model
 from geofm.plot.pictures import save_scene_beside_map
 from geofm.predict.engine import MapOptions
 from geofm.predict.mapping import map_to_file
+from geofm.predict.threads import threads
 from geofm.scenes.catalog import Pair
 from geofm.scenes.labels import open_labels
 from geofm.scenes.open import open_scene
@@ -153,7 +151,7 @@ def run_demo(out: Path = Path("runs/demo"), *, progress: Progress | None = None)
     split = split_demo(target)
     gap = check_apart(split.train, split.test, gap=GAP)
 
-    with _half_the_cores():
+    with threads(_half_the_cores()):
         encoder = pretrain_encoder(
             [scene],
             PRETRAIN,
@@ -232,19 +230,13 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-@contextmanager
-def _half_the_cores() -> Iterator[None]:
-    """Compute on half of the cores, four at most.
+def _half_the_cores() -> int:
+    """Half of the cores, four at most.
 
     Threads of a model this small wait for each other more than they work, and
     on a busy machine a step takes several times as long on all cores.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(max((os.cpu_count() or 1) // 2, 1), 4))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return min(max((os.cpu_count() or 1) // 2, 1), 4)
 
 
 def _with_score(model: TrainedModel, score: Score, gap: float) -> TrainedModel:

@@ -2,7 +2,6 @@
 
 import filecmp
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from geofm.model.folder import TrainedModel
 from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.mapping import MapReport, map_to_file
 from geofm.predict.publish import map_roles, output_files
+from geofm.predict.threads import threads
 from geofm.scenes.facts import read_facts, read_window
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
@@ -116,7 +116,7 @@ def map_again(
     if scene.quality is not None:
         told = [name for name in recipe.get("masked_qa") or () if name in scene.quality.classes]
         scene = replace(scene.setting_aside(told) if told else scene, masked_qa=tuple(told))
-    with _threads(recipe.get("threads")):
+    with threads(recipe.get("threads") or torch.get_num_threads()):
         report = map_to_file(
             model, scene, output, options=options, command=command, progress=progress
         )
@@ -186,14 +186,3 @@ def _differing(first: Path, second: Path) -> float:
         window = Window(row, 0, min(_ROWS, height - row), width)
         count += int((read_window(first, window) != read_window(second, window)).sum())
     return count / (height * width)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Compute on as many threads as then: the bytes follow from it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

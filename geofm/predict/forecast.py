@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-import torch
-
 from geofm.errors import GeofmError, SceneError
 from geofm.model.folder import TrainedModel
 from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.estimate import Estimate, estimate_map
 from geofm.predict.many import BatchOptions
+from geofm.predict.threads import threads
 from geofm.scenes.entries import Entry, open_entry
 
 PROBED = 3
@@ -64,7 +63,6 @@ def estimate_batch(
     """
     if not entries:
         raise SceneError("the manifest names no scene; needed one or more")
-    torch.set_num_threads(options.threads)
     found: list[Estimate] = []
     reasons: list[str] = []
     order = random.Random(0).sample(range(len(entries)), min(len(entries), 3 * PROBED))  # noqa: S311
@@ -72,7 +70,8 @@ def estimate_batch(
         if progress:
             progress(len(found) / PROBED, entries[at].id)
         try:
-            found.append(estimate_map(model, open_entry(entries[at], reading), maps))
+            with threads(options.threads):
+                found.append(estimate_map(model, open_entry(entries[at], reading), maps))
         except GeofmError as error:
             reasons.append(str(error))
         if len(found) == PROBED:

@@ -15,8 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from geofm.errors import (
     BandError,
     BusyError,
@@ -33,6 +31,7 @@ from geofm.model.folder import TrainedModel, load_model_folder
 from geofm.predict.engine import MapOptions, Progress, prepare
 from geofm.predict.finished import look_at
 from geofm.predict.mapping import check_map, write_map
+from geofm.predict.threads import threads
 from geofm.scenes.entries import Entry, open_entry
 
 STATE = ".geofm-batch"
@@ -132,7 +131,8 @@ def run_task(task: SceneTask, progress: Progress | None = None) -> Ended:
     started = time.monotonic()
     with _ALONE:
         try:
-            return _run(task, progress, started)
+            with threads(task.job.threads):  # in a process of its own, or the caller's
+                return _run(task, progress, started)
         except Exception as error:
             reason, text = _judge(error)
             return SceneFailure(task.name, reason, text, time.monotonic() - started)
@@ -150,7 +150,6 @@ def _run(task: SceneTask, progress: Progress | None, started: float) -> Ended:
         model = _load(job.model, job.model_sha256)
     except GeofmError as error:
         return SceneFailure(task.name, "unfit", f"{platform.node()}: {error}")
-    torch.set_num_threads(job.threads)
     scene = open_entry(task.entry, job.reading)
     prepared = prepare(model, scene, job.options)
     standing = look_at(prepared, task.out)

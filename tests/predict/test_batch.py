@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+import torch
 
 import geofm
 from geofm.cli.app import main as command_line
@@ -103,6 +104,14 @@ def test_a_scene_is_prepared_once(flood_folder, scenes, tmp_path, monkeypatch):
     assert prepared == [f"s{n}" for n in range(4)]
 
 
+def test_threads_are_the_callers_own_again(flood_folder, make_scene, tmp_path):
+    maps = tmp_path / "maps"
+    geofm.map_batch(flood_folder, make_scene("s.tif"), maps, threads=2, **ALONE)
+    item = json.loads((maps / "s.json").read_text())
+    assert item["properties"]["geofm:receipt"]["recipe"]["threads"] == 2
+    assert torch.get_num_threads() == 1
+
+
 def test_maps_of_another_recipe_or_scene_are_kept_unless_told(
     flood_folder, scenes, make_scene, tmp_path
 ):
@@ -129,8 +138,6 @@ def test_maps_of_another_recipe_or_scene_are_kept_unless_told(
 
 
 def test_maps_of_another_model_are_refused_at_once(flood_folder, scenes, tmp_path):
-    import torch
-
     maps = tmp_path / "maps"
     geofm.map_batch(flood_folder, scenes, maps, **ALONE)
     before = whole(maps)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 import geofm
 from geofm.cli.app import main as command_line
@@ -10,18 +11,18 @@ from geofm.errors import SceneError
 
 
 @pytest.fixture
-def scenes(make_scene, tmp_path):
-    (tmp_path / "scenes").mkdir()
-    for n in range(4):
-        make_scene(f"scenes/s{n}.tif", height=64, width=64, seed=n)
-    (tmp_path / "scenes" / "broken.tif").write_bytes(b"II*\0 no raster")
-    return tmp_path / "scenes"
+def scenes(scene_folder):
+    folder = scene_folder(4, height=64, width=64)
+    (folder / "broken.tif").write_bytes(b"II*\0 no raster")
+    return folder
 
 
 @pytest.mark.slow
 def test_a_batch_is_its_scenes_over_its_workers(flood_folder, scenes, tmp_path):
     model = geofm.load_model(flood_folder)
+    torch.set_num_threads(2)
     found = geofm.estimate_batch(model, scenes, tmp_path / "maps", workers=2, device="cpu")
+    assert torch.get_num_threads() == 2  # the caller's own again
     assert (found.scenes, found.probed, found.workers) == (5, 3, 2)
     assert found.least * 2.5 <= found.seconds <= found.most * 2.5
     assert not (tmp_path / "maps").exists()
