@@ -140,6 +140,7 @@ class ClusterWorkers:
         from distributed.client import FuturesCancelledError
 
         if not self._tasks:
+            time.sleep(seconds)  # until an output that another run holds may be free
             return []
         with self._client.as_current(), suppress(TimeoutError, FuturesCancelledError):
             wait(  # type: ignore[no-untyped-call]

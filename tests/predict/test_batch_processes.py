@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ import pytest
 import geofm
 from geofm.cli.app import main as command_line
 from geofm.errors import BusyError, Stopped
+from geofm.predict.cluster import cluster_workers
 from geofm.predict.ledger import ledger_path, read_ledger
 
 BENCH = Path(__file__).parent.parent / "bench" / "batch_chaos.py"
@@ -44,6 +46,13 @@ def test_workers_killed_at_random_lose_no_map():
     assert found["files_equal"] == found["files_expected"] == 16 * 4
     assert found["good_scenes_set_aside"] == 0
     assert found["ledger"] == {"mapped": 16, "kept": 0, "failed": 1, "waiting": 0, "running": 0}
+
+
+def test_a_cluster_without_work_is_left_in_peace():
+    with cluster_workers("local", count=1) as workers:
+        began = time.monotonic()
+        assert workers.wait(0.5) == []
+        assert time.monotonic() - began >= 0.5
 
 
 def test_dask_workers_and_the_scheduler_killed_lose_no_map():
