@@ -50,7 +50,7 @@ from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.estimate import Estimate
 from geofm.predict.forecast import BatchEstimate
 from geofm.predict.infer import Precision
-from geofm.predict.many import BatchOptions, BatchReport, map_many, scenes_to_map
+from geofm.predict.many import BatchOptions, BatchReport, gpus_of, map_many, scenes_to_map
 from geofm.predict.mapping import MapArrays, MapReport, map_in_memory, map_to_file
 from geofm.predict.workers import worker_count
 from geofm.scenes.catalog import Pair
@@ -531,8 +531,6 @@ def _entries(manifest: str | Path | Sequence[str | Path]) -> list[Entry]:
 
 def _workers(model: TrainedModel, *, memory: int, device: str | None) -> int:
     """Workers that this machine carries, by rule."""
-    import torch
-
     from geofm.doctor import available_cores, memory_limit, physical_memory
 
     total = physical_memory()
@@ -540,7 +538,7 @@ def _workers(model: TrainedModel, *, memory: int, device: str | None) -> int:
     return worker_count(
         cores=available_cores(),
         memory=min(total, memory_limit() or total),
-        gpus=0 if device == "cpu" else torch.cuda.device_count(),
+        gpus=len(gpus_of(device)),
         ceiling=memory,
         weights=weights,
     )

@@ -24,10 +24,12 @@ REPOSITORY = Path(__file__).parent.parent
 MakeScene = Callable[..., Path]
 
 
-def pytest_runtest_setup() -> None:
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Each test begins with one thread: small models wait for others longer than they compute."""
     import torch
 
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
     torch.set_num_threads(1)
 
 

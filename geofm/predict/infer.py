@@ -65,6 +65,11 @@ def choose_device(precision: Precision, device: str | None = None) -> Device:
                 name, torch.backends.cpu.get_cpu_capability(), chosen, torch.get_num_threads()
             )
         case "cuda" if torch.cuda.is_available():
+            count = torch.cuda.device_count()
+            if (torch.device(name).index or 0) >= count:
+                raise ConfigError(
+                    f"device {name!r} is not here; there are {count} GPUs, from cuda:0 on"
+                )
             native = torch.cuda.get_device_capability(name) >= (8, 0)
             chosen = ("bf16" if native else "fp32") if precision == "auto" else precision
             return Device(name, torch.cuda.get_device_name(name), chosen, 0)

@@ -107,6 +107,9 @@ def map_many(
     folder = folder.absolute()
     entries = scenes_to_map(entries, folder)
     names = name_maps(entries)
+    gpus = gpus_of(maps.device)
+    if gpus and options.workers and options.scheduler is None:
+        maps = replace(maps, device="cuda")  # each worker process sees one GPU alone
     with hold_folder(folder) as mark:
         kept = model_folder.absolute() if model_folder else folder / STATE / "model.geofm"
         if model_folder is None:
@@ -123,7 +126,6 @@ def map_many(
         )
         tasks = [SceneTask(job, name, entry) for name, entry in zip(names, entries, strict=True)]
         check_other_models(tasks)
-        gpus = _gpus(maps.device)
         run = RunLine(
             began=now(),
             command=command,
@@ -178,12 +180,25 @@ def _lies_in(entry: Entry, folder: Path) -> bool:
     return entry.item is None and Path(entry.paths[0]).is_relative_to(folder)
 
 
-def _gpus(device: str | None) -> list[str]:
+def gpus_of(device: str | None) -> list[str]:
     """The GPUs to use, as CUDA names them to processes; none on a CPU."""
-    if device == "cpu" or not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         return []
     said = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return said.split(",") if said else [str(n) for n in range(torch.cuda.device_count())]
+    visible = said.split(",") if said else [str(n) for n in range(torch.cuda.device_count())]
+    return _named(device, visible)
+
+
+def _named(device: str | None, visible: Sequence[str]) -> list[str]:
+    """Those of the visible GPUs that a device of torch names.
+
+    >>> _named(None, "25"), _named("cuda:1", "25"), _named("cpu", "25")
+    (['2', '5'], ['5'], [])
+    """
+    kind, _, number = (device or "cuda").partition(":")
+    if kind != "cuda":
+        return []
+    return [gpu for at, gpu in enumerate(visible) if number in ("", str(at))]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from geofm.errors import ConfigError
 from geofm.predict import compiled, engine, infer
 from geofm.predict.engine import MapOptions
 from geofm.predict.mapping import map_in_memory, map_to_file
@@ -128,3 +129,9 @@ def test_a_compiled_map_is_within_the_bound_and_the_same_in_any_layout(
     np.testing.assert_array_equal(sinks[0].classes, sinks[1].classes)
     gap = np.abs(sinks[0].probabilities * 0.004 - eager.probabilities * 0.004)
     assert gap.max() <= BOUND + 0.004
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match="'cuda:99' is not here; there are"):
+        infer.choose_device("auto", "cuda:99")
