@@ -42,7 +42,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
         TimeElapsedColumn(),
         TextColumn("[dim]left[/]"),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a name may hold brackets
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=1.0)
