@@ -21,7 +21,7 @@ from geofm.model.calibration import Calibration
 from geofm.predict.engine import MapJob, inference_of
 from geofm.predict.plan import pieces
 from geofm.predict.publish import map_layers
-from geofm.predict.rows import MAX_ALIGNED_ROWS, codes_of, whole_window
+from geofm.predict.rows import alignment, codes_of, whole_window
 from geofm.predict.stitch import BlendBuffer, MapPiece, finish_piece
 from geofm.scenes.ground import crop
 from geofm.scenes.reader import Scene
@@ -146,8 +146,7 @@ def measure(job: MapJob, sample: Sample, clock: Clock) -> Costs:
 
 def _file_blocks(scene: Scene, window: Window) -> Window:
     """The whole blocks of the file that a window touches: what is decoded for it."""
-    rows, cols = scene.block_shape
-    rows = rows if rows <= MAX_ALIGNED_ROWS else 1
+    rows, cols = alignment(scene), scene.block_shape[1]
     row, col = window.row // rows * rows, window.col // cols * cols
     stop_row, stop_col = -(-window.stop_row // rows) * rows, -(-window.stop_col // cols) * cols
     return Window(row, col, stop_row - row, stop_col - col).clip(*scene.shape)

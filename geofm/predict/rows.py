@@ -38,7 +38,7 @@ class Rows:
 
 def source_rows(scene: Scene, needed: int) -> int:
     """Rows that one read brings in when ``needed`` new rows are asked for."""
-    align = _alignment(scene)
+    align = alignment(scene)
     return -(-needed // align) * align + align
 
 
@@ -58,7 +58,7 @@ def read_rows(
         min_valid_dates: dates on which a pixel must be valid.
     """
     height = scene.shape[0]
-    align = _alignment(scene)
+    align = alignment(scene)
     stops = [min(-(-min(need.stop_row, height) // align) * align, height) for need in needs]
     starts = [needs[0].row, *stops[:-1]]
     col, width = needs[0].col, needs[0].width
@@ -153,7 +153,8 @@ def _cut(held: Rows, need: Window) -> Rows:
     return Rows(need, dn, valid, codes)
 
 
-def _alignment(scene: Scene) -> int:
+def alignment(scene: Scene) -> int:
+    """Rows of a file that are decoded together; 1 where they are too many to hold."""
     rows = scene.block_shape[0]
     return rows if rows <= MAX_ALIGNED_ROWS else 1
 

@@ -1,6 +1,5 @@
 """How to train: plain frozen settings with checked ranges. Imports nothing heavy."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -171,8 +170,7 @@ class PretrainConfig(TrainingConfig):
         _check("most_skipped", self.most_skipped, low=0, high=1)
         for name in ("decoder_dim", "decoder_depth", "decoder_heads"):
             _check(name, getattr(self, name), low=1)
-        if self.masking not in ("random", "tube"):
-            raise ConfigError(f"masking is {self.masking!r}; needed random or tube")
+        _check_choice("masking", self.masking, ("random", "tube"))
         _check_choice("target", self.target, ("auto", "departures", "patches", "pixels"))
 
 
@@ -229,15 +227,15 @@ class FinetuneConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         TrainingConfig.__post_init__(self)
-        _check_word("head", self.head, ("fcn", "linear", "unet", "upernet"))
-        _check_word("start", self.start, ("auto", "probe", "random"))
+        _check_choice("head", self.head, ("fcn", "linear", "unet", "upernet"))
+        _check_choice("start", self.start, ("auto", "probe", "random"))
         if self.start == "probe" and self.head != "fcn":
             raise ConfigError(
                 f"start is probe and head {self.head}; only fcn begins as a probe; choose it, or "
                 "start random"
             )
-        _check_word("loss", self.loss, ("ce", "focal", "dice", "ce+dice"))
-        _check_word("class_weights", self.class_weights, ("none", "balanced"))
+        _check_choice("loss", self.loss, ("ce", "focal", "dice", "ce+dice"))
+        _check_choice("class_weights", self.class_weights, ("none", "balanced"))
         if self.head == "upernet" and self.batch_size < 2:
             raise ConfigError(
                 "batch_size is 1; upernet learns from averages over whole windows and needed 2"
@@ -289,11 +287,6 @@ class ControlConfig:
             raise ConfigError(
                 f"{self.trees} trees and {self.pixels} pixels; needed 1 tree and 2 pixels or more"
             )
-
-
-def _check_word(name: str, word: str, known: Sequence[str]) -> None:
-    if word not in known:
-        raise ConfigError(f"{name} is {word!r}; needed {', '.join(known[:-1])} or {known[-1]}")
 
 
 def _check(name: str, value: float, *, low: float, high: float = float("inf")) -> None:
