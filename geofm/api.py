@@ -9,9 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from geofm.assess import area as assess_area
 from geofm.assess import leakage
 from geofm.assess.area import AreaDesign, AreaEstimate
@@ -27,7 +24,6 @@ from geofm.assess.probe import ProbeCurve, probe_by_area
 from geofm.contract import PixelContract
 from geofm.datasets.open import open_dataset
 from geofm.errors import ModelError, SceneError
-from geofm.export.flags import class_flags
 from geofm.info.models import model_rows
 from geofm.model.finetuned import ImportOptions, import_finetuned, is_finetuned
 from geofm.model.folder import (
@@ -51,7 +47,7 @@ from geofm.predict.estimate import Estimate
 from geofm.predict.forecast import BatchEstimate
 from geofm.predict.infer import Precision
 from geofm.predict.many import BatchOptions, BatchReport, gpus_of, map_many, scenes_to_map
-from geofm.predict.mapping import MapArrays, MapReport, map_in_memory, map_to_file
+from geofm.predict.mapping import MapReport, map_in_memory, map_to_file
 from geofm.predict.workers import worker_count
 from geofm.scenes.catalog import Pair
 from geofm.scenes.entries import Entry
@@ -69,7 +65,7 @@ from geofm.show import (
     scene_html,
     score_html,
 )
-from geofm.tasks import NODATA, MapClass, find_task
+from geofm.tasks import MapClass, find_task
 from geofm.tiles.leakage import Leakage, find_roles
 from geofm.tiles.roles import Roles, whole
 from geofm.train.config import ControlConfig, EncoderShape, FinetuneConfig, PretrainConfig
@@ -210,6 +206,8 @@ class Model:
         Raises:
             BandError, UnitsError, GridError, SceneError: the scene does not fit the model.
         """
+        from geofm.predict.cube import map_cube
+
         options = MapOptions(
             probabilities=probabilities,
             accept=accept or {},
@@ -217,7 +215,8 @@ class Model:
             device=device,
         )
         arrays = map_in_memory(self.trained, scene, options=options, progress=progress)
-        return _dataset(self, scene, arrays)
+        seam_score = float("nan") if arrays.seam_score is None else arrays.seam_score
+        return map_cube(self.trained, scene, arrays, measured={"seam_score": seam_score})
 
     def __str__(self) -> str:
         page = Page("model", self.name, tuple(model_rows(self.trained)), {})
@@ -1138,38 +1137,3 @@ def save(model: Model | PretrainedEncoder, path: str | Path, *, overwrite: bool 
             save_model(model.trained, Path(path), overwrite=overwrite)
         case PretrainedEncoder():
             save_encoder(model, Path(path), overwrite=overwrite)
-
-
-def _dataset(model: Model, scene: Scene, arrays: MapArrays) -> "xr.Dataset":
-    import xarray as xr
-
-    dims = scene.geobox.dimensions
-    flags = class_flags(model.task, model.classes)
-    found: dict[str, Any] = {
-        "classes": (dims, arrays.classes, flags),
-        "confidence": (dims, _amount(arrays.confidence, 1), {"units": "percent"}),
-    }
-    # The scene's own coordinates: x, y and the CRS, which .odc and .rio understand.
-    grid = scene.to_xarray().isel(time=0, band=0, drop=True).coords
-    coords: dict[Any, Any] = dict(grid)
-    if arrays.probabilities is not None:
-        found["probabilities"] = (("class", *dims), _amount(arrays.probabilities, 0.004), {})
-        coords["class"] = [kind.name for kind in model.classes]
-    attrs = {
-        "model": model.name,
-        "scene": scene.id,
-        "recipe_sha256": arrays.recipe.digest,
-        "seam_score": np.nan if arrays.seam_score is None else arrays.seam_score,
-        "substitutions": ", ".join(arrays.recipe.substitutions),
-    }
-    dataset = xr.Dataset(found, coords, attrs)
-    for variable in dataset.data_vars.values():
-        variable.encoding["grid_mapping"] = "spatial_ref"
-    return dataset
-
-
-def _amount(stored: npt.NDArray[np.uint8], step: float) -> npt.NDArray[np.float32]:
-    """Stored bytes as amounts, NaN where there is no data: a mean of them is then true."""
-    amounts = stored.astype(np.float32) * np.float32(step)
-    amounts[stored == NODATA] = np.nan
-    return amounts

@@ -17,9 +17,11 @@ from geofm.bands import Level, Sensor
 from geofm.errors import SceneError
 from geofm.export.flags import flagged_classes
 from geofm.export.vector import Codes, find_polygons, polygon_frame
-from geofm.predict.engine import Progress
+from geofm.predict.cube import map_cube
+from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.infer import Precision
 from geofm.scenes.arraygrid import array_grid
+from geofm.scenes.arrayparts import is_chunked
 from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
 from geofm.tasks import NODATA, MapClass
@@ -52,7 +54,7 @@ class GeofmAccessor:
         nodata: float | None = None,
         masked_qa: Sequence[str] | None = None,
     ) -> Scene:
-        """The array as a scene; nothing is computed.
+        """The array as a scene; pixels are read in a few places, to check their units.
 
         Args: as `geofm.open_scene`.
 
@@ -89,15 +91,19 @@ class GeofmAccessor:
     ) -> xr.Dataset:
         """Map the array: the same bytes as `geofm.map_scene` writes of the same pixels.
 
-        Dask computes block by block while the map is made; the map is in memory.
+        The map of an array on Dask is on Dask too. Nothing is mapped until it is used, and then
+        only the chunks that are: ``.to_zarr(...)`` streams a cube larger than memory, a slice
+        costs its chunks. ``.compute()`` first what is used more than once. A process maps one
+        chunk at a time. Before that a few places are read, to check units and precision.
 
         Args:
             bands, sensor, scale, offset, level, nodata: what the array does not say, as
                 `geofm.open_scene`.
-            probabilities, accept, precision, device, progress: as `geofm.Model.map`.
+            probabilities, accept, precision, device: as `geofm.Model.map`.
+            progress: as `geofm.Model.map`; of a map on Dask `dask.diagnostics.ProgressBar` tells.
 
         Returns:
-            As `geofm.Model.map`.
+            As `geofm.Model.map`; a map on Dask has no ``seam_score``, which is known at the end.
 
         Raises:
             BandError, UnitsError, GridError, SceneError: the array does not fit the model.
@@ -105,6 +111,17 @@ class GeofmAccessor:
         scene = self.scene(
             bands=bands, sensor=sensor, scale=scale, offset=offset, level=level, nodata=nodata
         )
+        if is_chunked(scene):
+            from geofm.predict.lazy import map_lazily
+
+            options = MapOptions(
+                probabilities=probabilities,
+                accept=accept or {},
+                precision=precision,
+                device=device,
+            )
+            layers = map_lazily(model.trained, scene, options=options)
+            return map_cube(model.trained, scene, layers, measured={})
         return model.map(
             scene,
             probabilities=probabilities,
@@ -152,8 +169,10 @@ class GeofmAccessor:
                 "map it first (da.geofm.map(model))"
             )
         assert isinstance(self.array, xr.Dataset)
-        codes = np.asarray(self.array["classes"].values, np.uint8)
-        percent = np.nan_to_num(self.array["confidence"].values, nan=NODATA)
+        # Both at once: what Dask computes, it computes for both.
+        found = self.array[["classes", "confidence"]].compute()
+        codes = np.asarray(found["classes"].values, np.uint8)
+        percent = np.nan_to_num(found["confidence"].values, nan=NODATA)
         return codes, percent.astype(np.uint8), list(classes.values())
 
 

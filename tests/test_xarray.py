@@ -120,10 +120,54 @@ def test_a_map_keeps_its_meaning_in_zarr(written, tmp_path) -> None:
         assert len(again.geofm.polygons()) == len(found.geofm.polygons())
 
 
-def test_rioxarray_knows_where_a_map_lies(written) -> None:
+def test_rioxarray_knows_where_a_map_lies(written, tmp_path) -> None:
     pytest.importorskip("rioxarray")
-    scene, model, _, _ = written
+    scene, model, codes, percent = written
     found = scene.to_xarray().geofm.map(model)
     assert found.rio.crs.to_epsg() == 32633
     assert tuple(found.rio.transform())[:6] == pytest.approx(tuple(scene.geobox.affine)[:6])
     assert found.classes.rio.nodata == 255
+    for name, expected in (("classes", codes), ("confidence", percent)):
+        found[name].rio.to_raster(tmp_path / f"{name}.tif")
+        with rasterio.open(tmp_path / f"{name}.tif") as file:
+            assert (file.crs, file.transform) == (scene.geobox.crs, scene.geobox.affine)
+            values = file.read(1)
+        np.testing.assert_array_equal(np.nan_to_num(values, nan=255), expected)
+    elsewhere = found.classes.rio.reproject("EPSG:4326")
+    assert set(np.unique(elsewhere)) <= {0, 1, 255}
+
+
+# odc-geo's own call of shapely.
+@pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")
+def test_a_map_is_drawn_and_reprojected_by_others(written) -> None:
+    from matplotlib.figure import Figure
+
+    scene, model, codes, _ = written
+    found = scene.to_xarray().geofm.map(model)
+    image = found.classes.plot(ax=Figure().subplots())
+    np.testing.assert_array_equal(np.asarray(image.get_array()).reshape(codes.shape), codes)
+    moved = found.classes.odc.reproject("EPSG:4326", resampling="nearest")
+    assert moved.odc.geobox.crs.epsg == 4326
+    assert set(np.unique(moved)) <= {0, 1, 255}
+
+
+def test_a_map_on_dask_streams_into_zarr(flood_folder, make_scene, tmp_path, monkeypatch) -> None:
+    import xarray as xr
+
+    from geofm.predict import lazy
+
+    pytest.importorskip("zarr")
+    monkeypatch.setattr(lazy, "CHUNK_SIDE", 64)
+    monkeypatch.setattr(lazy, "MIN_WINDOWS", 2)
+    scene = geofm.open_scene(make_scene(height=190, width=121))
+    model = geofm.load_model(flood_folder)
+    array = scene.to_xarray().chunk({"y": 37, "x": 50})
+    found = array.geofm.map(model, probabilities=True)
+    assert len(found.chunksizes["y"]) > 2
+    assert "seam_score" not in found.attrs
+    found.to_zarr(tmp_path / "map.zarr", zarr_format=2)
+    whole = array.compute().geofm.map(model, probabilities=True)
+    with xr.open_zarr(tmp_path / "map.zarr", decode_coords="all") as again:
+        xr.testing.assert_identical(again.compute().drop_attrs(), whole.drop_attrs())
+        assert again.odc.geobox == scene.geobox
+        assert again.attrs["recipe_sha256"] == whole.attrs["recipe_sha256"]

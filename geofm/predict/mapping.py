@@ -198,7 +198,7 @@ def map_in_memory(
     """
     options = options or MapOptions()
     job = prepare(model, scene, options)
-    sink = _ArraySink(scene.shape, job.classes if options.probabilities else 0)
+    sink = ArraySink(scene.shape, job.classes if options.probabilities else 0)
     run(job, sink, progress=progress)
     return MapArrays(
         classes=sink.classes,
@@ -210,19 +210,29 @@ def map_in_memory(
     )
 
 
-class _ArraySink:
-    """Finished pieces in memory."""
+class ArraySink:
+    """Finished pieces in memory.
 
-    def __init__(self, shape: tuple[int, int], probabilities: int) -> None:
+    Args:
+        shape: rows and columns.
+        probabilities: how many are kept of each pixel.
+        corner: row and column of the grid at which the arrays begin.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], probabilities: int, *, corner: tuple[int, int] = (0, 0)
+    ) -> None:
         self.classes = np.full(shape, NODATA, np.uint8)
         self.confidence = np.full(shape, NODATA, np.uint8)
         self.probabilities = (
             np.full((probabilities, *shape), NODATA, np.uint8) if probabilities else None
         )
+        self.corner = corner
         self.done: dict[int, SeamSums] = {}
 
     def write(self, piece: MapPiece) -> None:
-        here = piece.area.slices
+        row, col = piece.area.row - self.corner[0], piece.area.col - self.corner[1]
+        here = piece.area._replace(row=row, col=col).slices
         self.classes[here] = piece.classes
         self.confidence[here] = piece.confidence
         if self.probabilities is not None and piece.probabilities is not None:

@@ -7,6 +7,7 @@ that a buffer as high as one block holds all that is unfinished. Any layout of o
 plan gives the same bytes.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -126,23 +127,31 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Column strips, and the window rows that one block takes."""
+    """Column strips, and the window rows that one block takes.
+
+    Attributes:
+        area: the part of the grid to map; None for all of it.
+    """
 
     strip_width: int
     block_rows: int
+    area: Window | None = None
 
     def strips(self, plan: WindowPlan) -> list[list[Block]]:
-        """The blocks of each strip from top to bottom; together they cover the grid once."""
+        """The blocks of each strip from top to bottom; together they cover the area once."""
         strips: list[list[Block]] = []
         index = 0
-        groups = range(0, len(plan.rows), self.block_rows)
-        for col in range(0, plan.width, self.strip_width):
-            width = min(self.strip_width, plan.width - col)
+        area = self.area or Window(0, 0, plan.height, plan.width)
+        stop_at = plan.rows_over(area.row, area.stop_row).stop
+        # Windows that begin above the area are added by whoever walks down from its first block.
+        groups = range(bisect_right(plan.rows, area.row) - 1, stop_at, self.block_rows)
+        for col in range(area.col, area.stop_col, self.strip_width):
+            width = min(self.strip_width, area.stop_col - col)
             blocks = []
             for first in groups:
-                last = min(first + self.block_rows, len(plan.rows))
-                top = plan.rows[first]
-                stop = plan.rows[last] if last < len(plan.rows) else plan.height
+                last = min(first + self.block_rows, stop_at)
+                top = max(plan.rows[first], area.row)
+                stop = plan.rows[last] if last < stop_at else area.stop_row
                 blocks.append(Block(index, Window(top, col, stop - top, width), (first, last)))
                 index += 1
             strips.append(blocks)

@@ -239,7 +239,7 @@ class Scene:
             dates=tuple(self.dates[at] for at in date_at),
             scale=self.scale[np.ix_(date_at, band_at)],
             offset=self.offset[np.ix_(date_at, band_at)],
-            source=_Selection(self.source, tuple(date_at), tuple(band_at)),
+            source=Selection(self.source, tuple(date_at), tuple(band_at)),
             quality=self.quality and self.quality.select(date_at),
         )
 
@@ -344,7 +344,7 @@ def _set_aside(stored: StoredPixels, flags: Flags, classes: Sequence[str]) -> St
 
 
 @dataclass(frozen=True, slots=True)
-class _Selection:
+class Selection:
     """Some dates and bands of another source."""
 
     whole: Source

@@ -19,7 +19,7 @@ SCENE = Path("data/havel_s2_l1c_20170216.tif")
 def main(model_path: Path, scene_path: Path) -> None:
     from geofm.model.folder import load_model_folder
     from geofm.predict.engine import MapOptions, SeamSums, prepare, run
-    from geofm.predict.mapping import _ArraySink
+    from geofm.predict.mapping import ArraySink
     from geofm.scenes.open import open_scene
 
     model, scene = load_model_folder(model_path), open_scene(scene_path)
@@ -30,7 +30,7 @@ def main(model_path: Path, scene_path: Path) -> None:
         plan = replace(job.plan)
         if averaged:
             plan.__dict__["weight"] = np.ones(size, np.float32)
-        sink = _ArraySink(scene.shape, 0)
+        sink = ArraySink(scene.shape, 0)
         run(replace(job, plan=plan), sink)
         score = sum(sink.done.values(), SeamSums()).score
         return {"passes": round(plan.passes, 3), "seam_score": round(score, 3)}, sink.classes

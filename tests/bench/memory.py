@@ -1,8 +1,9 @@
 """Peak memory of mapping scenes of any size, over the model itself.
 
-    python tests/bench/memory.py HEIGHT WIDTH CLASSES DATES [GIB]
+    python tests/bench/memory.py HEIGHT WIDTH CLASSES DATES [GIB|dask]
 
-prints one JSON line. Each call is a process of its own: a peak is a process's.
+prints one JSON line. With ``dask`` the scene is a chunked xarray cube, and the map is streamed into
+Zarr. Each call is a process of its own: a peak is a process's.
 """
 
 import json
@@ -12,9 +13,12 @@ import time
 from pathlib import Path
 
 
-def main(height: int, width: int, classes: int, dates: int, gib: float) -> dict[str, float]:
+def main(height: int, width: int, classes: int, dates: int, gib: float | None) -> dict[str, float]:
+    """Map a scene into a file under a ceiling of ``gib``; None: a cube on Dask into Zarr."""
     import torch
 
+    import geofm.xarray  # noqa: F401
+    from geofm.api import Model
     from geofm.contract import PixelContract
     from geofm.model.encoder import EncoderConfig
     from geofm.model.folder import TrainedModel
@@ -57,9 +61,12 @@ def main(height: int, width: int, classes: int, dates: int, gib: float) -> dict[
         Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
         before = _status("VmRSS")
         started = time.perf_counter()
-        report = map_to_file(
-            model, scene, Path(folder) / "map.tif", options=MapOptions(memory=int(gib * 2**30))
-        )
+        if gib is None:
+            found = scene.to_xarray().geofm.map(Model(model))
+            found.to_zarr(Path(folder) / "map.zarr", zarr_format=2)
+        else:
+            options = MapOptions(memory=int(gib * 2**30))
+            map_to_file(model, scene, Path(folder) / "map.tif", options=options)
         seconds = time.perf_counter() - started
         peak = _status("VmHWM")
     return {
@@ -67,10 +74,10 @@ def main(height: int, width: int, classes: int, dates: int, gib: float) -> dict[
         "width": width,
         "classes": classes,
         "dates": dates,
-        "ceiling_mib": round(gib * 1024),
+        "ceiling_mib": round((gib or 2) * 1024),
         "peak_over_model_mib": round((peak - before) / 1024),
         "seconds": round(seconds, 1),
-        "mpx_per_s": round(report.pixels / 1e6 / seconds, 2),
+        "mpx_per_s": round(height * width / 1e6 / seconds, 2),
     }
 
 
@@ -84,4 +91,5 @@ def _status(field: str) -> int:
 
 if __name__ == "__main__":
     sizes = [int(word) for word in sys.argv[1:5]]
-    print(json.dumps(main(*sizes, float(sys.argv[5]) if len(sys.argv) > 5 else 2.0)))
+    ceiling = sys.argv[5] if len(sys.argv) > 5 else "2"
+    print(json.dumps(main(*sizes, None if ceiling == "dask" else float(ceiling))))

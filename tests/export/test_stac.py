@@ -3,6 +3,7 @@ from datetime import date
 from pathlib import Path
 
 import pystac
+import pystac.validation
 import pytest
 import shapely
 from affine import Affine
@@ -47,6 +48,18 @@ def test_the_item_reads_back_with_its_times(dates, times):
         properties.get("start_datetime"),
         properties.get("end_datetime"),
     ) == times
+
+
+@pytest.mark.parametrize(
+    "dates", [[date(2020, 5, 1)], [date(2020, 5, 1), date(2020, 6, 1)], [None]]
+)
+def test_pystac_finds_the_item_valid(dates):
+    """By the schemas that pystac brings: STAC 1.1 and GeoJSON; those of extensions are online."""
+    item = json.loads(json.dumps(item_of(dates)))
+    (schema,) = pystac.validation.validate_dict(item, extensions=[])
+    assert schema.endswith("/v1.1.0/item-spec/json-schema/item.json")
+    with pytest.raises(pystac.STACValidationError, match="bbox"):
+        pystac.validation.validate_dict({**item, "bbox": "here"}, extensions=[])
 
 
 def test_grid_classes_and_receipt_are_there():

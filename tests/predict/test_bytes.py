@@ -37,7 +37,7 @@ def small_blocks(monkeypatch):
 def in_memory(model, scene, layout):
     options = MapOptions(probabilities=True)
     job = replace(engine.prepare(model, scene, options), layout=layout)
-    sink = mapping._ArraySink(scene.shape, job.classes)
+    sink = mapping.ArraySink(scene.shape, job.classes)
     engine.run(job, sink)
     return sink, sum(sink.done.values(), engine.SeamSums())
 

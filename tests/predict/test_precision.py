@@ -111,7 +111,7 @@ def test_a_failing_compiler_is_noted_and_done_without(tiny_model, write_raster, 
 def test_a_compiled_map_is_within_the_bound_and_the_same_in_any_layout(
     tiny_model, write_raster, dn_of, monkeypatch
 ):
-    from geofm.predict.mapping import _ArraySink
+    from geofm.predict.mapping import ArraySink
 
     model, scene = tiny_model(), open_scene(write_raster(dn_of(150, 130)))
     options = MapOptions(precision="bf16", probabilities=True)
@@ -123,7 +123,7 @@ def test_a_compiled_map_is_within_the_bound_and_the_same_in_any_layout(
     assert job.recipe.digest != eager.recipe.digest
     sinks = []
     for layout in (Layout(130, 99), Layout(61, 1)):
-        sinks.append(_ArraySink(scene.shape, 3))
+        sinks.append(ArraySink(scene.shape, 3))
         engine.run(replace(job, layout=layout), sinks[-1])
     np.testing.assert_array_equal(sinks[0].probabilities, sinks[1].probabilities)
     np.testing.assert_array_equal(sinks[0].classes, sinks[1].classes)
