@@ -22,7 +22,6 @@ Ints = npt.NDArray[np.int64]
 Allocation = Literal["neyman", "proportional"]
 
 EXPECTED_ACCURACY = 0.8
-EXPECTED_UNSURE = 0.5
 OVERALL_ERROR, AREA_ERROR = 0.02, 0.1
 MINIMUM = 50
 """Points of a rare class; Olofsson et al. advise 50 to 100."""

@@ -49,7 +49,6 @@ MISSED = "#1a1a1a"
 Rgb = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
-Mapped = "str | Path | MapReport | xr.Dataset"
 
 
 def scene(

@@ -8,7 +8,6 @@ bit of a feature. So kept features are those that would be computed, and a map
 has the same bytes with them and without.
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -176,9 +175,3 @@ class _Shelf:
             self._held = {path: state.st_size for path, state in found}
             self._bytes = sum(self._held.values())
         return self._held
-
-
-def default_folder() -> Path:
-    """Where features are kept unless told: ``geofm/features`` in the user's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "geofm" / "features"

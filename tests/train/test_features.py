@@ -22,7 +22,7 @@ from geofm.tasks import FLOOD, IGNORE, SHARED_BANDS
 from geofm.tiles.area import Area
 from geofm.tiles.labelled import DrawnWindows, FixedWindows
 from geofm.train.config import FinetuneConfig
-from geofm.train.features import RememberingEncoder, default_folder
+from geofm.train.features import RememberingEncoder
 from geofm.train.finetune import finetune_segmenter
 
 SHAPE = EncoderConfig(bands=6, image_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2)
@@ -148,11 +148,6 @@ def test_a_folder_that_cannot_be_written_is_refused(encoder, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="features cannot be kept in .*file.*another folder"):
         RememberingEncoder(encoder, tmp_path / "file").feature_maps(images(), (0,))
-
-
-def test_they_are_kept_where_the_user_keeps_caches(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "geofm" / "features"
 
 
 # -- the loop of few labels
