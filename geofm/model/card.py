@@ -86,8 +86,8 @@ def _contract(contract: ContractFields) -> Iterator[str]:
     yield ""
     yield (
         f"{LEVEL_NAMES[contract.level].capitalize()} (0 to 1), {dates}, pixels of about "
-        f"{contract.resolution:g} m, in these bands (STAC common names). A scene without them "
-        "is refused."
+        f"{round(contract.resolution, 1):g} m, in these bands (STAC common names). A scene "
+        "without them is refused."
     )
     yield ""
     yield "| band | mean | standard deviation |"
@@ -201,7 +201,7 @@ def _bounds(description: Description) -> Iterator[str]:
         f"It learnt from {place}. Elsewhere, in other seasons and from other sensors it can be "
         "wrong without a sign of it."
     )
-    coarse = f"{contract.resolution:g} m"
+    coarse = f"{round(contract.resolution, 1):g} m"
     yield f"What is narrower than a pixel or two of {coarse} is lost or smeared."
     if contract.masked_qa:
         told = ", ".join(map(plain, contract.masked_qa))

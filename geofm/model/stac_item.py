@@ -76,7 +76,7 @@ def _input(description: Description) -> dict[str, Any]:
     contract, encoder = description.contract, description.architecture.encoder
     return {
         "name": "scene",
-        "description": f"{contract.level} reflectance, 0 to 1, {contract.resolution:g} m",
+        "description": f"{contract.level} reflectance, 0 to 1, {round(contract.resolution, 1):g} m",
         "bands": list(contract.bands),
         "input": {
             "shape": [-1, encoder.dates, encoder.bands, encoder.image_size, encoder.image_size],
