@@ -33,7 +33,8 @@ BY_NAME = {
     "batch-chaos": ["batch_chaos.py"],
     "ceiling": ["map_ceiling.py"],
     "install": ["install_size.py"],
-    "map-100m": ["map_100m.py"],  # TerraTorch in .peers
+    "map-100m": ["map_peer.py", "2048", "1", "100m"],  # TerraTorch in .peers
+    "map-300m": ["map_peer.py", "1024", "1", "300m"],
     "map-device": ["map_device.py"],  # a GPU against the CPU
     "map-small": ["map_small.py"],
     "products": ["products.py"],  # needs the real products of ../shared/data

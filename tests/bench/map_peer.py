@@ -1,7 +1,8 @@
-"""Prithvi 100M with an UPerNet head, like for like: geofm's command against TerraTorch's.
+"""Prithvi with an UPerNet head, like for like: geofm's command against TerraTorch's.
 
     uv venv .peers && uv pip install --python .peers/bin/python terratorch
-    python tests/bench/map_100m.py [SIDE] [TURNS]
+    PYTHONDONTWRITEBYTECODE= .peers/bin/python -m compileall -q .peers/lib
+    python tests/bench/map_peer.py [SIDE] [TURNS] [100m|300m]
 
 TerraTorch saves random weights under its names; geofm imports the checkpoint by its config. Both
 map the same scene in float32 on the CPU with the same threads, each with its own defaults (windows
@@ -14,31 +15,39 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 PEER = Path(".peers/bin/python")
 MEAN, STD = (0.1,) * 6, (0.1,) * 6
 BANDS = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
-ARGS = {
-    "backbone": "prithvi_eo_v1_100",
-    "backbone_pretrained": False,
-    "backbone_bands": BANDS,
-    "backbone_num_frames": 1,
-    "necks": [
-        {"name": "SelectIndices", "indices": [2, 5, 8, 11]},
-        {"name": "ReshapeTokensToImage"},
-    ],
-    "decoder": "UperNetDecoder",
-    "decoder_channels": 256,
-    "decoder_scale_modules": True,
-    "num_classes": 2,
-    "rescale": True,
-}
+MODELS = {"100m": ("prithvi_eo_v1_100", 12), "300m": ("prithvi_eo_v2_300", 24)}
+
+
+def model_args(name: str) -> dict[str, Any]:
+    """In TerraTorch's words; the head reads the ends of four quarters of the blocks."""
+    backbone, depth = MODELS[name]
+    quarters = [depth * part // 4 - 1 for part in (1, 2, 3, 4)]
+    return {
+        "backbone": backbone,
+        "backbone_pretrained": False,
+        "backbone_bands": BANDS,
+        "backbone_num_frames": 1,
+        "necks": [
+            {"name": "SelectIndices", "indices": quarters},
+            {"name": "ReshapeTokensToImage"},
+        ],
+        "decoder": "UperNetDecoder",
+        "decoder_channels": 256,
+        "decoder_scale_modules": True,
+        "num_classes": 2,
+        "rescale": True,
+    }
 
 
 # In TerraTorch's environment.
 
 
-def peer(step: str, folder: Path) -> None:
+def peer(step: str, name: str, folder: Path) -> None:
     import warnings
 
     warnings.filterwarnings("ignore")
@@ -50,7 +59,7 @@ def peer(step: str, folder: Path) -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
     task = SemanticSegmentationTask(
-        model_args=dict(ARGS), model_factory="EncoderDecoderFactory", loss="ce"
+        model_args=model_args(name), model_factory="EncoderDecoderFactory", loss="ce"
     ).eval()
     mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (MEAN, STD))
     with rasterio.open(folder / "scene.tif") as file:
@@ -80,7 +89,7 @@ def peer(step: str, folder: Path) -> None:
 # Here.
 
 
-def main(side: int, turns: int) -> None:
+def main(side: int, turns: int, name: str) -> None:
     import numpy as np
     import rasterio
     import torch
@@ -95,10 +104,13 @@ def main(side: int, turns: int) -> None:
     with tempfile.TemporaryDirectory(prefix="geofm-bench-") as made:
         folder = Path(made)
         scene = make_scene(folder / "scene.tif", height=side, width=side, nodata_corner=False)
-        subprocess.run([PEER, __file__, "--peer", "weights", made], check=True, stdout=sys.stderr)
+        theirs_is = [str(PEER), __file__, "--peer"]
+        subprocess.run([*theirs_is, "weights", name, made], check=True, stdout=sys.stderr)
         data = {"means": list(MEAN), "stds": list(STD)}
         config = {
-            "model": {"init_args": {"model_args": ARGS, "class_names": ["land", "water"]}},
+            "model": {
+                "init_args": {"model_args": model_args(name), "class_names": ["land", "water"]}
+            },
             "data": {"class_path": "GenericNonGeoSegmentationDataModule", "init_args": data},
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -110,7 +122,7 @@ def main(side: int, turns: int) -> None:
         ours, theirs = [], []
         for _ in range(turns):
             ours.append(take(map_command(folder / "model.geofm", scene, folder / "map.tif")))
-            theirs.append(take([str(PEER), __file__, "--peer", "map", made]))
+            theirs.append(take([*theirs_is, "map", name, made]))
         saved = np.load(folder / "windows.npz")
         x, expected = torch.from_numpy(saved["x"]), torch.from_numpy(saved["logits"])
         with torch.inference_mode():
@@ -120,6 +132,7 @@ def main(side: int, turns: int) -> None:
             same = float((a.read(1) == b.read(1)).mean())
     geofm, terratorch = middle(ours), middle(theirs)
     report = {
+        "model": name,
         "mpx": side * side / 1e6,
         "threads": torch.get_num_threads(),
         "geofm": geofm,
@@ -139,7 +152,7 @@ def main(side: int, turns: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--peer"]:
-        peer(sys.argv[2], Path(sys.argv[3]))
+        peer(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
     else:
-        sizes = [int(word) for word in sys.argv[1:]]
-        main(*(sizes + [1024, 1][len(sizes) :]))
+        side, turns, which = (sys.argv[1:] + ["1024", "1", "100m"][len(sys.argv) - 1 :])[:3]
+        main(int(side), int(turns), which)
