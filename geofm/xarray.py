@@ -169,7 +169,7 @@ class GeofmAccessor:
                 "map it first (da.geofm.map(model))"
             )
         assert isinstance(self.array, xr.Dataset)
-        # Both at once: what Dask computes, it computes for both.
+        # Both at once: Dask maps once for both.
         found = self.array[["classes", "confidence"]].compute()
         codes = np.asarray(found["classes"].values, np.uint8)
         percent = np.nan_to_num(found["confidence"].values, nan=NODATA)

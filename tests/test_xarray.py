@@ -171,3 +171,18 @@ def test_a_map_on_dask_streams_into_zarr(flood_folder, make_scene, tmp_path, mon
         xr.testing.assert_identical(again.compute().drop_attrs(), whole.drop_attrs())
         assert again.odc.geobox == scene.geobox
         assert again.attrs["recipe_sha256"] == whole.attrs["recipe_sha256"]
+
+
+def test_a_map_on_dask_is_mapped_once_for_a_picture_or_polygons(written, monkeypatch) -> None:
+    from geofm import plot
+    from geofm.predict import lazy
+
+    scene, model, codes, _ = written
+    mapped, whole = [], lazy.map_chunk
+    monkeypatch.setattr(lazy, "map_chunk", lambda *job: (mapped.append(job[1]), whole(*job))[1])
+    found = scene.to_xarray().geofm.map(model)
+    picture = plot.map(found).axes[0].images[0].get_array()
+    assert len(mapped) == 1
+    assert picture.shape[:2] == codes.shape
+    assert set(found.geofm.polygons()["class"]) == set(np.unique(codes)) - {255}
+    assert len(mapped) == 2

@@ -130,10 +130,12 @@ def _from_dataset(source: Any) -> MapPixels:
             f"{type(source).__name__} is no map; needed the path of one, or the dataset that "
             "Model.map gives, with its attributes"
         )
-    codes = np.asarray(source["classes"].values, np.uint8)
+    layers = [name for name in ("classes", "confidence") if name in source.data_vars]
+    held = source[layers].compute()  # both at once: Dask maps once for both
+    codes = np.asarray(held["classes"].values, np.uint8)
     percent = None
-    if "confidence" in source.data_vars:
-        percent = np.nan_to_num(source["confidence"].values, nan=NODATA).astype(np.uint8)
+    if "confidence" in layers:
+        percent = np.nan_to_num(held["confidence"].values, nan=NODATA).astype(np.uint8)
     return MapPixels(
         title=f"{str(source['classes'].attrs.get('long_name', 'class')).replace('_', ' ')} map",
         geobox=array_grid(source, source["classes"]),
