@@ -96,7 +96,7 @@ class TrainingConfig:
                 f"batch_size is {self.batch_size}; needed a multiple of accumulate, "
                 f"{self.accumulate}"
             )
-        _check("learning_rate", self.learning_rate, low=0, high=1)
+        _check("learning_rate", self.learning_rate, low=1e-9, high=1)
         _check("weight_decay", self.weight_decay, low=0, high=1)
         _check("warmup", self.warmup, low=0, high=1)
         _check("clip", self.clip, low=0)

@@ -54,7 +54,11 @@ def test_the_rate_rises_to_one_and_falls_to_zero(steps, share):
     [
         (lambda: PretrainConfig(steps=0), "steps is 0; needed 1 or more"),
         (lambda: PretrainConfig(mask_ratio=1), "mask_ratio is 1; needed 0.01 to 0.99"),
-        (lambda: PretrainConfig(learning_rate=float("nan")), "learning_rate is nan; needed 0 to 1"),
+        (
+            lambda: PretrainConfig(learning_rate=float("nan")),
+            "learning_rate is nan; needed 1e-09 to",
+        ),
+        (lambda: FinetuneConfig(learning_rate=0), "learning_rate is 0; needed 1e-09 to 1"),
         (lambda: PretrainConfig(clip=float("inf")), "clip is inf"),
         (lambda: FinetuneConfig(warmup=1.5), "warmup is 1.5"),
         (lambda: FinetuneConfig(head="deeplab"), "head is 'deeplab'; needed fcn, linear, unet or"),
