@@ -63,7 +63,7 @@ PRETRAIN = PretrainConfig(
     decoder_heads=3,
 )
 # Cloud shadow lies over a part of the river: light teaches that dark water is water.
-FINETUNE = FinetuneConfig(steps=180, batch_size=16, channels=64, light=0.4)
+FINETUNE = FinetuneConfig(steps=180, batch_size=16, channels=64, light=0.6)
 
 
 @dataclass(frozen=True, slots=True)
