@@ -68,3 +68,12 @@ class DiskFullError(OutputError):
 
 class Stopped(GeofmError):
     """The run was told to stop; what it has finished is kept and can be resumed."""
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: of Python, or of torch, which on a CPU has no error of its own."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from geofm.cli.parser import UsageError, parse
 from geofm.cli.words import as_flags
-from geofm.errors import GeofmError, Stopped
+from geofm.errors import GeofmError, Stopped, ran_out_of_memory
 from geofm.terminal import style_of
 
 DONE, INPUT_AT_FAULT, USAGE, OUR_BUG = 0, 1, 2, 70
@@ -106,8 +106,11 @@ def _judge(error: Exception) -> tuple[int, str]:
         case OSError(errno=number) if number in _REFUSALS:
             where = f"{error.filename}: " if error.filename else ""
             return INPUT_AT_FAULT, f"{where}{os.strerror(number).lower()}; {_REFUSALS[number]}"
-        case MemoryError():
-            return INPUT_AT_FAULT, "memory ran out; choose a smaller --memory, or close programs"
+        case _ if ran_out_of_memory(error):
+            return INPUT_AT_FAULT, (
+                "memory ran out; choose a smaller --memory to map, a smaller --batch-size to "
+                "train, or close programs"
+            )
     return OUR_BUG, _confess(error)
 
 

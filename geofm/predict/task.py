@@ -26,6 +26,7 @@ from geofm.errors import (
     OutputError,
     Stopped,
     UnitsError,
+    ran_out_of_memory,
 )
 from geofm.model.folder import TrainedModel, load_model_folder
 from geofm.predict.engine import MapOptions, Progress, prepare
@@ -222,7 +223,7 @@ def _sentence(error: Exception) -> str:
     match error:
         case GeofmError():
             return text
-        case MemoryError():
+        case _ if ran_out_of_memory(error):
             return "memory ran out; choose a smaller --memory, or fewer --workers"
         case OSError():
             where = f"{error.filename}: " if error.filename else ""

@@ -79,13 +79,8 @@ def precision_of(config: TrainingConfig, *, gpu: bool) -> str:
     """``"bf16"`` or ``"fp32"``; ``"auto"`` is bf16 where the device multiplies it fast."""
     if config.precision != "auto":
         return config.precision
-    native = torch.cuda.get_device_capability() >= (8, 0) if gpu else _cpu_has_bf16()
+    native = torch.cuda.get_device_capability() >= (8, 0) if gpu else bfloat16_flags()
     return "bf16" if native else "fp32"
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the CPU has AMX or AVX512-BF16; without, bfloat16 is slower than float32."""
-    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(bfloat16_flags())
 
 
 def _strategy(config: TrainingConfig, devices: int | str) -> str | Strategy:

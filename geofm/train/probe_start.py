@@ -99,17 +99,25 @@ def _labelled_pixels(
         batch: Sample = default_collate([samples[number] for number in numbers])
         x, target = normalise_batch(batch, contract), scored_target(batch, contract)
         maps = torch.cat(segmenter.encoder.feature_maps(x, segmenter.head_config.depths), dim=1)
-        around = F.interpolate(maps, size=x.shape[-2:], mode="bilinear")
-        features = torch.cat([around, x.flatten(1, 2)], dim=1)
+        bands = x.flatten(1, 2)
         for at, number in enumerate(numbers):
             labelled = np.argwhere(target[at].numpy() != IGNORE)
             most = MOST_PIXELS // MOST_WINDOWS
             if len(labelled) > most:
                 labelled = labelled[random.choice(len(labelled), most, replace=False)]
             row, col = torch.from_numpy(labelled).T
+            tokens = _tokens_around(maps[at], row, col, side=x.shape[-1])
+            features = torch.cat([tokens, bands[at][:, row, col].T], dim=1)
             half = torch.full((len(labelled),), _half(areas, samples.draw(number)))
-            parts.append(_Pixels(features[at][:, row, col].T, target[at][row, col], half))
+            parts.append(_Pixels(features, target[at][row, col], half))
     return _Pixels(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _tokens_around(maps: Tensor, row: Tensor, col: Tensor, *, side: int) -> Tensor:
+    """Token maps (D, g, g) at pixels (n,) of a window, as the head interpolates them: (n, D)."""
+    where = (torch.stack([col, row], dim=-1) + 0.5) * (2 / side) - 1
+    read = F.grid_sample(maps[None], where[None, None], padding_mode="border", align_corners=False)
+    return read[0, :, 0].T
 
 
 def _half(areas: Sequence[Area], draw: Draw) -> bool:

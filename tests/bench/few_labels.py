@@ -31,9 +31,12 @@ CONFIG = geofm.FinetuneConfig(encoder_rate=0, steps=100, batch_size=8)
 
 def main(source: str | None) -> dict[str, Any]:
     scene_path, labels_path = demo_data()
-    scene = geofm.open_scene(scene_path).select(bands=BANDS)
+    scene = geofm.open_scene(scene_path)
     truth = geofm.open_labels(labels_path, scene.geobox, classes=CODES, column="fclass").read()
-    encoder = geofm.load_encoder(source) if source else geofm.pretrain([scene], PRETRAIN)
+    if source:
+        encoder = geofm.load_encoder(source)
+    else:
+        encoder = geofm.pretrain([scene.select(bands=BANDS)], PRETRAIN)
     told: dict[str, Any] = {"pixels": int(np.prod(scene.shape))}
     with TemporaryDirectory() as folder:
         for name, count in (("first", 5), ("corrected", 6)):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from geofm import __version__
 from geofm.cli import commands
@@ -43,6 +44,7 @@ def test_asking_is_no_error(words, capsys) -> None:
         (OSError(errno.ENOSPC, "No space", "a.tif"), 1, "a.tif: no space left on device; free"),
         (PermissionError(errno.EACCES, "Denied", "b"), 1, "b: permission denied; check"),
         (MemoryError(), 1, "memory ran out; choose a smaller --memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "memory ran out; choose"),
         (KeyError("x"), 70, "geofm has a bug (KeyError at test_app.py:"),
         (OSError("odd"), 70, "geofm has a bug (OSError"),
         (KeyboardInterrupt(), 130, "geofm: interrupted"),
@@ -55,6 +57,14 @@ def test_each_error_has_its_code_and_its_line(fail_with, capsys, error, code, sa
     assert told.out == ""
     assert said in told.err
     assert len(told.err.splitlines()) == 1
+
+
+def test_torch_without_memory_for_a_tensor_is_no_bug_of_ours(fail_with, capsys) -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(10**15)
+    fail_with(refused.value)
+    assert main(["doctor"]) == 1
+    assert "memory ran out; choose" in capsys.readouterr().err
 
 
 def test_the_traceback_is_shown_when_asked(fail_with, capsys, monkeypatch) -> None:
