@@ -25,6 +25,7 @@ from torch import Tensor
 
 from geofm.contract import PixelContract
 from geofm.errors import ConfigError, LabelError
+from geofm.model.at_pixels import tokens_at
 from geofm.model.encoder import Encoder
 from geofm.model.folder import PretrainedEncoder
 from geofm.model.logistic import fit_logistic, token_trusts
@@ -275,16 +276,12 @@ def _at_pixels(
     """Features (n, D) of pixels: of the tokens around them, then their own bands."""
     parts = []
     if maps is not None:
-        side = torch.tensor(x.shape[-2:])
-        # From the image's top left corner, -1, to its bottom right one, 1.
-        places = (torch.stack([col, row], dim=1) + 0.5) / side.flip(0) * 2 - 1
         tokens = torch.empty(len(image), maps.shape[1])
         for at in torch.unique(image):
             here = image == at
-            grid = places[here].float()[None, None]
-            tokens[here] = F.grid_sample(
-                maps[at][None], grid, padding_mode="border", align_corners=False
-            )[0, :, 0].T
+            tokens[here] = tokens_at(
+                maps[at], row[here], col[here], shape=(x.shape[-2], x.shape[-1])
+            )
         parts.append(tokens)
     if bands:
         parts.append(x[image, ..., row, col].flatten(1))

@@ -50,7 +50,8 @@ def _model(group: Group) -> None:
         "--encoder-rate",
         metavar="X",
         type=float,
-        help="the encoder's learning rate, as a share; 0 keeps it as it is (default: 1)",
+        help="the encoder's learning rate, as a share; 0 keeps it as it is (default: 1, and 0 "
+        "where labels are too few to set any apart)",
     )
     group.add_argument(
         "--layer-decay",

@@ -190,6 +190,8 @@ def _finetuned(model: "Model", output: str, style: Style) -> Result:
     provenance = model.trained.provenance
     facts = {name: provenance[name] for name in ("loss", "adapted", "split", "validation")}
     lines = [provenance["split"], *provenance["adapted"], f"loss {provenance['loss']:.4f}"]
+    if provenance["encoder"] and not provenance["config"]["encoder_rate"]:
+        lines.append("the encoder stays as it was; the head alone has learnt")
     chosen = provenance["validation"]
     if chosen:
         lines.append(

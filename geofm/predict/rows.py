@@ -1,14 +1,15 @@
 """Read a strip of a scene from top to bottom, each source block once, ahead of the model."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from geofm.scenes.reader import Scene, StoredPixels
+from geofm.scenes.reader import Scene
 from geofm.scenes.window import Window
 from geofm.tasks import MASKED, NODATA
 
@@ -60,53 +61,62 @@ def read_rows(
     height = scene.shape[0]
     align = alignment(scene)
     stops = [min(-(-min(need.stop_row, height) // align) * align, height) for need in needs]
-    starts = [needs[0].row, *stops[:-1]]
+    # Blocks of a file are often higher than a step: some needs bring no new rows.
+    borders = [needs[0].row, *dict.fromkeys(stops)]
     col, width = needs[0].col, needs[0].width
+    areas = [Window(row, col, stop - row, width) for row, stop in pairwise(borders)]
 
-    def ask(i: int) -> _Arriving:
-        return _Arriving(scene, Window(starts[i], col, stops[i] - starts[i], width), readers)
+    def ask() -> _Arriving | None:
+        return _Arriving(scene, areas.pop(0), min_valid_dates, readers) if areas else None
 
     held: Rows | None = None
-    arriving = ask(0)
+    arriving = ask()
     try:
-        for i, need in enumerate(needs):
-            arrived = arriving.wait(min_valid_dates)
-            if i + 1 < len(needs):
-                arriving = ask(i + 1)
-            held = arrived if held is None else _join(held, arrived, need.row)
+        for need, stop in zip(needs, stops, strict=True):
+            while arriving and (held is None or held.area.stop_row < stop):
+                arrived = arriving.wait()
+                arriving = ask()
+                held = arrived if held is None else _join(held, arrived, need.row)
+            assert held is not None
             yield _cut(held, need)
     finally:
-        arriving.cancel()
+        if arriving:
+            arriving.cancel()
 
 
 class _Arriving:
-    """Rows that the reader threads are bringing in."""
+    """Rows that the reader threads are bringing in, each its columns."""
 
-    def __init__(self, scene: Scene, area: Window, readers: ThreadPoolExecutor) -> None:
-        self.scene, self.area = scene, area
-        self.inside = area.clip(*scene.shape)
-        self.parts: list[tuple[Window, Future[StoredPixels]]] = []
-        if self.inside.height:
-            for part in _column_parts(self.inside, scene.block_shape[1]):
-                self.parts.append((part, readers.submit(scene.read_stored, part)))
+    def __init__(
+        self, scene: Scene, area: Window, min_valid_dates: int, readers: ThreadPoolExecutor
+    ) -> None:
+        self.scene, self.area, self.min_valid_dates = scene, area, min_valid_dates
+        size = (area.height, area.width)
+        # Not filled here: the threads that do are then the first to touch the memory.
+        self.dn = np.empty((len(scene.dates), len(scene.bands), *size), scene.dtype)
+        self.valid = np.empty((len(scene.dates), *size), np.bool_)
+        self.codes = np.empty(size, np.uint8)
+        inside = area.clip(*scene.shape)
+        beyond = (..., slice(inside.width, None))
+        self.dn[beyond], self.valid[beyond], self.codes[beyond] = 0, False, NODATA
+        parts = _column_parts(inside, scene.block_shape[1])
+        self.parts = [readers.submit(self._fill, part) for part in parts]
 
-    def wait(self, min_valid_dates: int) -> Rows:
-        dates, bands = len(self.scene.dates), len(self.scene.bands)
-        _, _, height, width = self.area
-        dn = np.zeros((dates, bands, height, width), self.scene.dtype)
-        valid = np.zeros((dates, height, width), bool)
-        masked = np.zeros_like(valid)
-        while self.parts:
-            part, future = self.parts.pop(0)
-            pixels = future.result()
-            first = part.col - self.area.col
-            here = (..., slice(0, part.height), slice(first, first + part.width))
-            dn[here], valid[here], masked[here] = pixels.dn, pixels.valid, pixels.masked
-        return Rows(self.area, dn, valid, codes_of(valid, masked, min_valid_dates))
+    def _fill(self, part: Window) -> None:
+        pixels = self.scene.read_stored(part)
+        first = part.col - self.area.col
+        here = (..., slice(first, first + part.width))
+        self.dn[here], self.valid[here] = pixels.dn, pixels.valid
+        self.codes[here] = codes_of(pixels.valid, pixels.masked, self.min_valid_dates)
+
+    def wait(self) -> Rows:
+        for part in self.parts:
+            part.result()
+        return Rows(self.area, self.dn, self.valid, self.codes)
 
     def cancel(self) -> None:
-        for _, future in self.parts:
-            future.cancel()
+        for part in self.parts:
+            part.cancel()
 
 
 def whole_window(values: npt.NDArray[D], size: int) -> npt.NDArray[D]:
@@ -119,8 +129,10 @@ def codes_of(
     valid: npt.NDArray[np.bool_], masked: npt.NDArray[np.bool_], min_valid_dates: int
 ) -> npt.NDArray[np.uint8]:
     """0 where mapped; MASKED where QA alone keeps a pixel from it; NODATA elsewhere."""
-    codes = np.where((valid | masked).sum(0) >= min_valid_dates, MASKED, NODATA)
-    return np.where(valid.sum(0) >= min_valid_dates, 0, codes).astype(np.uint8)
+    codes = np.full(valid.shape[1:], NODATA, np.uint8)
+    codes[(valid | masked).sum(axis=0, dtype=np.uint16) >= min_valid_dates] = MASKED
+    codes[valid.sum(axis=0, dtype=np.uint16) >= min_valid_dates] = 0
+    return codes
 
 
 def _join(held: Rows, arrived: Rows, row: int) -> Rows:

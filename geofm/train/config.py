@@ -189,7 +189,9 @@ class FinetuneConfig(TrainingConfig):
             lacks (Kumar et al. 2022, arXiv:2202.10054); or ``"random"``. ``"auto"`` is
             ``"probe"`` for ``fcn``.
         encoder_rate: learning rate of a pretrained encoder, as a share of
-            ``learning_rate``; 0 freezes it.
+            ``learning_rate``; 0 freezes it. None: 1 where an area is set apart to choose the
+            best weights by; 0 where none is, because nothing would tell that it overfits,
+            and where its features are kept.
         layer_decay: each block's rate, as a share of that of the block above it:
             what lies low was learnt from more than these labels. 1 for all alike.
         lora: rank of a change beside each weight matrix of the blocks, which alone
@@ -214,7 +216,7 @@ class FinetuneConfig(TrainingConfig):
     channels: int = 64
     depths: tuple[int, ...] = ()
     start: Literal["auto", "probe", "random"] = "auto"
-    encoder_rate: float = 1.0
+    encoder_rate: float | None = None
     layer_decay: float = 1.0
     lora: int = 0
     loss: Literal["ce", "focal", "dice", "ce+dice"] = "ce"
@@ -241,10 +243,11 @@ class FinetuneConfig(TrainingConfig):
                 "batch_size is 1; upernet learns from averages over whole windows and needed 2"
             )
         _check("channels", self.channels, low=1)
-        _check("encoder_rate", self.encoder_rate, low=0, high=1)
+        if self.encoder_rate is not None:
+            _check("encoder_rate", self.encoder_rate, low=0, high=1)
         _check("layer_decay", self.layer_decay, low=0.01, high=1)
         _check("lora", self.lora, low=0)
-        if self.lora and not self.encoder_rate:
+        if self.lora and self.encoder_rate == 0:
             raise ConfigError(
                 f"encoder_rate is 0 and lora {self.lora}; lora learns at encoder_rate and needed "
                 "one above 0, or leave lora out"

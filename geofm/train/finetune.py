@@ -91,14 +91,14 @@ def finetune_segmenter(
         SceneError, UnitsError, GridError: scenes do not go together.
         ModelError, ConfigError: the config does not fit, or training diverged.
     """
-    config = config or FinetuneConfig()
+    config = _settled(config or FinetuneConfig(), chosen_by=val, features=features)
     classes = check_classes(tuple(classes))
     if not pairs:
         raise LabelError("no scene with labels; give one or more pairs of scene and labels")
     if features is not None and (encoder is None or config.encoder_rate):
         raise ConfigError(
-            "features are kept of a pretrained encoder that does not learn; give one (encoder=) "
-            "with encoder_rate=0, or no folder for features"
+            "features are kept of a pretrained encoder that does not learn; give one (encoder=), "
+            "leave encoder_rate out, or keep no features"
         )
     start, train = part_of(progress, 0.0, 0.05), part_of(progress, 0.05, 1.0)
     masked_qa = _masked_qa(task, encoder)
@@ -176,6 +176,16 @@ def finetune_segmenter(
         name=name or task,
         provenance=provenance,
     )
+
+
+def _settled(
+    config: FinetuneConfig, *, chosen_by: Sequence[Pair], features: Path | None
+) -> FinetuneConfig:
+    """The config with the encoder's rate, where it was left to the labels at hand."""
+    if config.encoder_rate is not None:
+        return config
+    learns = features is None and (bool(chosen_by) or config.lora > 0)
+    return replace(config, encoder_rate=float(learns))
 
 
 def _masked_qa(task: str, encoder: PretrainedEncoder | None) -> tuple[str, ...]:

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from geofm.contract import PixelContract
+from geofm.model.at_pixels import tokens_at
 from geofm.model.heads import FcnHead
 from geofm.model.logistic import fit_logistic, token_trusts
 from geofm.model.segmenter import Segmenter
@@ -28,6 +28,8 @@ from geofm.train.labelling import scored_target
 
 MOST_WINDOWS = 192
 MOST_PIXELS = 20_000
+_APART = 4
+"""Windows along the sides of an only area, from which on most of its quarters lie apart."""
 
 
 class _Pixels(NamedTuple):
@@ -52,7 +54,9 @@ def begin_as_probe(
 
     The head's last layer becomes 0, so that its first logits are the reader's alone. How
     strongly the reader is held, and how far it trusts tokens beside bands, is chosen on
-    halves of the training areas.
+    halves of the training areas. Tokens see what lies around a pixel: in one small area the
+    halves see each other, and would find tokens to be better than they are. There the reader
+    begins with the bands, and training finds what tokens add.
 
     Args:
         segmenter: with a `FcnHead` that has a skip; on the CPU.
@@ -66,13 +70,16 @@ def begin_as_probe(
     segmenter.eval()
     found = _labelled_pixels(segmenter, contract, areas, samples, batch_size=batch_size, seed=seed)
     tokens = head.skip.tokens.in_channels
+    trusts = token_trusts(tokens, found.features.shape[1] - tokens)
+    if not _apart(areas, segmenter.encoder.config.image_size):
+        trusts = trusts[-1:]
     with torch.enable_grad():
         linear, _ = fit_logistic(
             found.features,
             found.target,
             found.half,
             classes=segmenter.head_config.classes,
-            trusts=token_trusts(tokens, found.features.shape[1] - tokens),
+            trusts=trusts,
         )
     _fill(head.skip.tokens, linear.weight[:tokens])
     _fill(head.skip.bands, linear.weight[tokens:], linear.bias)
@@ -106,18 +113,16 @@ def _labelled_pixels(
             if len(labelled) > most:
                 labelled = labelled[random.choice(len(labelled), most, replace=False)]
             row, col = torch.from_numpy(labelled).T
-            tokens = _tokens_around(maps[at], row, col, side=x.shape[-1])
+            tokens = tokens_at(maps[at], row, col, shape=(x.shape[-2], x.shape[-1]))
             features = torch.cat([tokens, bands[at][:, row, col].T], dim=1)
             half = torch.full((len(labelled),), _half(areas, samples.draw(number)))
             parts.append(_Pixels(features, target[at][row, col], half))
     return _Pixels(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def _tokens_around(maps: Tensor, row: Tensor, col: Tensor, *, side: int) -> Tensor:
-    """Token maps (D, g, g) at pixels (n,) of a window, as the head interpolates them: (n, D)."""
-    where = (torch.stack([col, row], dim=-1) + 0.5) * (2 / side) - 1
-    read = F.grid_sample(maps[None], where[None, None], padding_mode="border", align_corners=False)
-    return read[0, :, 0].T
+def _apart(areas: Sequence[Area], size: int) -> bool:
+    """Whether the halves of `_half` see little of each other."""
+    return len(areas) > 1 or min(areas[0].scene.shape) >= _APART * size
 
 
 def _half(areas: Sequence[Area], draw: Draw) -> bool:

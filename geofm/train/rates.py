@@ -32,6 +32,7 @@ def finetuning_rates(
                 "(encoder=), or leave lora out"
             )
         return [Rate(segmenter.encoder, config.learning_rate), head]
+    assert config.encoder_rate is not None  # settled before
     rate = config.learning_rate * config.encoder_rate
     if config.lora:
         add_lora(segmenter.encoder, rank=config.lora)

@@ -194,10 +194,9 @@ def test_a_curve(bright_pairs) -> None:
     facts = curve.facts()
     assert len(facts["points"]) == 9
     assert facts["points"][0]["mean IoU"] == round(curve.points[0].mean_iou, 4)
-    again = probe_curve(
-        pretrained(), pairs[:3], pairs[3:], classes=2, counts=(1, 2, 30, None), seeds=2
-    )
-    assert again == curve
+    # The same again, and each point whatever others are asked for.
+    again = probe_curve(pretrained(), pairs[:3], pairs[3:], classes=2, counts=(2,), seeds=2)
+    assert again.points == curve.points[3:6]
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def trained(labelled: LabelledSet, arm: str, seed: int, path: Path) -> TrainedMo
         depth=shape.depth,
         num_heads=shape.num_heads,
     )
-    rate = 0.0 if arm == "geofm frozen" else 1.0
+    rate = 0.0 if arm == "geofm frozen" else None
     config = FinetuneConfig(
         steps=STEPS, seed=seed, image_size=64, encoder_rate=rate, scratch=scratch
     )

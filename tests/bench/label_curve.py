@@ -5,8 +5,9 @@
 
 A model learns from 1, 5, 10 and all scenes of a set's training half, and is scored on the
 other half, as `geofm label-curve` does it: with so few labels nothing is set apart to choose
-weights by. The rows of a set go to OUT/SET.csv, those of an encoder that does not learn to
-OUT/SET_frozen.csv, and those that stand there are not trained again.
+weights by, and the encoder stays as it is. The rows of a set go to OUT/SET.csv, those of an
+encoder that learns all the same to OUT/SET_learns.csv, and those that stand there are not
+trained again.
 """
 
 import argparse
@@ -25,14 +26,14 @@ NAMES = ("flood_water", "bark_beetle", "fires")
 COUNTS = (1, 5, 10)
 COLUMNS = {
     ("", "pretrained"): "from `geofm-small`",
-    ("_frozen", "pretrained"): "the same, encoder frozen",
+    ("_learns", "pretrained"): "the same, encoder learns",
     ("", "scratch"): "from random weights",
 }
 
 
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    for ending in () if args.table else ("", "_frozen"):
+    for ending in () if args.table else ("", "_learns"):
         for name in args.sets:
             draw(SETS[name](), args, ending)
     print(table(args.out))
@@ -50,7 +51,7 @@ def draw(labelled: LabelledSet, args: argparse.Namespace, ending: str) -> None:
         windows=train.windows,
         test_windows=test.windows,
         encoder=load_encoder_folder(args.encoder),
-        config=FinetuneConfig(steps=STEPS, image_size=64, encoder_rate=0.0 if ending else 1.0),
+        config=FinetuneConfig(steps=STEPS, image_size=64, encoder_rate=1.0 if ending else None),
         curve=CurveConfig(counts=counts, seeds=args.seeds, methods=methods),
         rows=args.out / f"{labelled.name}{ending}.csv",
         progress=lambda done, text: print(f"\r{done:6.1%} {text:<90}", end="", flush=True),
@@ -74,7 +75,7 @@ def table(folder: Path) -> str:
     for name in NAMES:
         points = {
             (ending, point.method, point.labels): point
-            for ending in ("", "_frozen")
+            for ending in ("", "_learns")
             for point in points_of(read_rows(folder / f"{name}{ending}.csv"))
         }
         for count in sorted({labels for *_, labels in points}):

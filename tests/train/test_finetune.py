@@ -235,8 +235,30 @@ def test_ways_that_need_an_encoder_say_so(pair, encoder, tmp_path):
         finetune(pair, config=replace(scratch, lora=4))
     with pytest.raises(ConfigError, match="features are kept of a pretrained encoder that does"):
         finetune(pair, config=replace(scratch, encoder_rate=0), features=tmp_path)
-    with pytest.raises(ConfigError, match="with encoder_rate=0"):
-        finetune(pair, encoder=encoder, features=tmp_path)
+    learns = replace(CONFIG, encoder_rate=0.1)
+    with pytest.raises(ConfigError, match="leave encoder_rate out"):
+        finetune(pair, encoder=encoder, config=learns, features=tmp_path)
+
+
+def test_an_encoder_learns_by_default_where_labels_choose_the_weights(pair, encoder, tmp_path):
+    # A reader of these pixels cannot be bettered, and no step would be kept.
+    kept, config = weights(encoder.encoder), replace(CONFIG, start="random")
+
+    def learns(*, config=config, **how) -> bool:
+        model = finetune(pair, encoder=encoder, config=config, **how)
+        found = weights(model.segmenter.encoder)
+        changed = any(not found[name].equal(tensor) for name, tensor in kept.items())
+        assert changed == bool(model.provenance["config"]["encoder_rate"])
+        return changed
+
+    halves = [Window(0, 0, HEIGHT, 40)], [Window(0, 48, HEIGHT, WIDTH - 48)]
+    chosen = {"windows": halves[:1], "val": [pair], "val_windows": halves[1:]}
+    assert learns(**chosen)
+    assert not learns()
+    assert not learns(**chosen, features=tmp_path)
+    assert learns(config=replace(config, encoder_rate=0.1))
+    assert not learns(config=replace(config, encoder_rate=0), **chosen)
+    assert learns(config=replace(config, lora=2))
 
 
 @pytest.mark.parametrize("loss", ["ce", "focal", "dice", "ce+dice"])
