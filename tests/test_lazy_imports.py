@@ -48,6 +48,22 @@ def test_no_heavy_package_loads(code: str) -> None:
     assert loaded & HEAVY == set()
 
 
+def test_a_map_loads_no_more_than_it_takes(flood_folder, make_scene, tmp_path) -> None:
+    # Each of these costs a command its seconds before the first pixel.
+    others = {"lightning", "matplotlib", "sympy", "timm", "torch._dynamo", "torchvision", "xarray"}
+    words = ["map", str(flood_folder), str(make_scene()), "-o", str(tmp_path / "map.tif")]
+    code = f"from geofm.cli.app import main; assert main({words!r}) == 0"
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n', *sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    loaded = set(told.stdout.splitlines()[-1].split())
+    assert "torch" in loaded
+    assert loaded & others == set()
+
+
 def test_public_names_are_there() -> None:
     import geofm
     from geofm import api

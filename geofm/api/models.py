@@ -18,7 +18,6 @@ from geofm.model.folder import (
     save_model,
 )
 from geofm.model.prithvi import Adaptation, load_prithvi
-from geofm.model.timm_vit import load_timm
 from geofm.page import Page
 from geofm.predict.engine import MapOptions, Progress
 from geofm.predict.infer import Precision
@@ -164,6 +163,8 @@ def load_encoder(
                 f"{source} has seen photographs, not reflectance; give contract=, the pixels that "
                 "it will see"
             )
+        from geofm.model.timm_vit import load_timm  # timm and torchvision take seconds to load
+
         return load_timm(str(source).removeprefix("timm/"), contract, image_size=image_size)
     folder = encoder_folder(source)
     if folder is None:

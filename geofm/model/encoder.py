@@ -21,7 +21,14 @@ from geofm.model.coordinates import (
     Coordinates,
     add_coordinates,
 )
-from geofm.model.patches import Grid, LearnedPositions, Positions, take_tokens, token_grid
+from geofm.model.patches import (
+    Grid,
+    LearnedPositions,
+    Positions,
+    draw_code,
+    take_tokens,
+    token_grid,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +187,7 @@ class Encoder(nn.Module):
             norm_eps=config.norm_eps,
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
-        nn.init.normal_(self.cls_token, std=0.02)
+        draw_code(self.cls_token)
         self.apply(init_weights)
 
     def forward(self, x: Tensor, coordinates: Coordinates | None = None) -> Tensor:

@@ -207,6 +207,8 @@ def _feature_width(config: HeadConfig, encoder: EncoderConfig) -> int:
 
 def _start_smooth(conv: nn.Conv2d, cells: int) -> None:
     """Start with one value for all cells of a patch: no chequerboard (arXiv:1707.02937)."""
+    if conv.weight.is_meta:  # the weights come later
+        return
     first = conv.weight.detach()[::cells].clone()
     assert conv.bias is not None
     with torch.no_grad():

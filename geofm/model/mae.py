@@ -16,7 +16,14 @@ from geofm.errors import ModelError
 from geofm.model.blocks import vit_blocks
 from geofm.model.coordinates import CoordinateCode, Coordinates, add_coordinates
 from geofm.model.encoder import Encoder, EncoderConfig, init_weights
-from geofm.model.patches import Grid, Positions, patchify, take_tokens, unpatchify
+from geofm.model.patches import (
+    Grid,
+    Positions,
+    draw_code,
+    patchify,
+    take_tokens,
+    unpatchify,
+)
 from geofm.model.smooth import image_variance, smooth_fill
 
 Target = Literal["pixels", "patches", "departures"]
@@ -108,7 +115,7 @@ class Decoder(nn.Module):
         )
         self.decoder_norm = nn.LayerNorm(config.decoder_dim, eps=encoder.norm_eps)
         self.decoder_pred = nn.Linear(config.decoder_dim, pixels)
-        nn.init.normal_(self.mask_token, std=0.02)
+        draw_code(self.mask_token)
         self.apply(init_weights)
 
     def forward(

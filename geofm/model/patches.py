@@ -89,6 +89,15 @@ class Positions(nn.Module):
         return _resized(table, (t, built_h, built_w), (h, w))
 
 
+def draw_code(code: Tensor) -> None:
+    """Small random numbers to begin a learned code with; none on the meta device.
+
+    There torch would load its compiler, for seconds, to draw nothing.
+    """
+    if not code.is_meta:
+        nn.init.normal_(code, std=0.02)
+
+
 class LearnedPositions(nn.Module):
     """A learned position code of one date, the same for all; other grids as `Positions`."""
 
@@ -96,7 +105,7 @@ class LearnedPositions(nn.Module):
         super().__init__()
         self.grid = grid
         self.table = nn.Parameter(torch.empty(1, grid[1] * grid[2], embed_dim))
-        nn.init.normal_(self.table, std=0.02)
+        draw_code(self.table)
 
     def forward(self, grid: Grid) -> Tensor:
         """(1, N, D) for ``grid``."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geofm.model.pyramid import Pyramid, resize
+from geofm.model.resized import conv_resized
 
 POOLED = (1, 2, 3, 6)
 """Sides of the maps that the whole window is averaged to."""
@@ -41,8 +42,8 @@ class UpernetHead(nn.Module):
         for coarse, fine in pairwise(reversed(range(len(levels)))):
             levels[fine] = levels[fine] + resize(levels[coarse], levels[fine], align_corners=True)
         levels[:-1] = [conv(y) for conv, y in zip(self.fpn_convs, levels[:-1], strict=True)]
-        joined = [resize(level, levels[0], align_corners=True) for level in levels]
-        y = self.fpn_bottleneck(torch.cat(joined, dim=1))
+        last = self.fpn_bottleneck
+        y = F.relu(last.norm(conv_resized(levels, last.conv.weight)))
         return resize(self.logits(y), x, align_corners=False)
 
     def _glance(self, top: Tensor) -> Tensor:
