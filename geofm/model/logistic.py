@@ -62,20 +62,42 @@ def fit_logistic(
     parts = [(features[half], target[half]) for half in (halves, ~halves)]
     best = scales[0], STRENGTHS[len(STRENGTHS) // 2]
     if all((torch.bincount(codes) > 0).sum() > 1 for _, codes in parts):
-        losses = torch.zeros(len(scales), len(STRENGTHS))
-        for number, scale in enumerate(scales):
-            for (taught, taught_codes), (read, read_codes) in (parts, parts[::-1]):
-                path = _path(taught * scale, taught_codes, STRENGTHS, classes=classes)
-                for at, found in enumerate(path):
-                    share = F.softmax(found(read * scale), dim=1).gather(1, read_codes[:, None])
-                    losses[number, at] -= share.clamp(min=_LEAST).log().sum()
-        number, at = divmod(int(losses.argmin()), len(STRENGTHS))
-        best = scales[number], STRENGTHS[at]
+        found = {
+            (number, strength): loss
+            for number, scale in enumerate(scales)
+            for strength, loss in _losses(parts, scale, classes=classes)
+        }
+        number, strength = min(found, key=found.__getitem__)
+        best = scales[number], strength
     scale, strength = best
+    used = scale > 0
     strong = [s for s in STRENGTHS if s >= strength]
-    *_, (weight, bias) = _path(features * scale, target, strong, classes=classes)
-    weight = weight * (scale * unit)[:, None]
+    *_, (fitted, bias) = _path(features[:, used] * scale[used], target, strong, classes=classes)
+    weight = torch.zeros(len(scale), classes)
+    weight[used] = fitted * (scale * unit)[used, None]
     return Linear(weight, bias - mean @ weight), strength
+
+
+def _losses(
+    parts: Sequence[tuple[Tensor, Tensor]], scale: Tensor, *, classes: int
+) -> Iterator[tuple[float, float]]:
+    """Strengths, from strong to weak, and the log loss of each half read by the other's fit.
+
+    Until it rises: what is held less from there on has begun to learn one half by heart.
+    """
+    used = scale > 0
+    halves = [(features[:, used] * scale[used], codes) for features, codes in parts]
+    paths = [_path(*half, STRENGTHS, classes=classes) for half in halves]
+    least = torch.inf
+    for strength, fits in zip(STRENGTHS, zip(*paths, strict=True), strict=True):
+        loss = 0.0
+        for fitted, (features, codes) in zip(fits, halves[::-1], strict=True):
+            share = F.softmax(fitted(features), dim=1).gather(1, codes[:, None])
+            loss -= float(share.clamp(min=_LEAST).log().sum())
+        yield strength, loss
+        if loss > least:
+            return
+        least = loss
 
 
 def token_trusts(tokens: int, bands: int) -> list[Tensor]:

@@ -28,8 +28,8 @@ from geofm.train.labelling import scored_target
 
 MOST_WINDOWS = 192
 MOST_PIXELS = 20_000
-_APART = 4
-"""Windows along the sides of an only area, from which on most of its quarters lie apart."""
+_APART = 2
+"""Windows along the sides of an only area, below which one window sees most of its quarters."""
 
 
 class _Pixels(NamedTuple):

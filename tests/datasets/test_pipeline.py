@@ -24,8 +24,8 @@ def test_check_finetune_evaluate(name, make_set, tmp_path: Path, capsys, monkeyp
     facts = json.loads(capsys.readouterr().out)
     assert code == 0, facts["findings"]
     assert Path("check.html").stat().st_size > 10_000
-    # Samples as wide as the chips: what lies beyond them would be read as nodata.
-    few = ["--steps", "4", "--batch-size", "2", "--image-size", "64"]
+    Path("small.toml").write_text("[scratch]\nimage_size = 64\nembed_dim = 48\ndepth = 2\n")
+    few = ["--steps", "4", "--batch-size", "2", "--config", "small.toml"]
     assert main(["finetune", *source, *few, "-o", "model.geofm"]) == 0, capsys.readouterr().err
     capsys.readouterr()
     assert main(["evaluate", "model.geofm", *source, "--json"]) == 0, capsys.readouterr()
