@@ -8,6 +8,7 @@ from geofm.cli.arguments import Result
 from geofm.cli.labelled import each_of, source_of, task_of
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import as_flags, row_lines, typed, wrapped
+from geofm.page import counted
 from geofm.terminal import Style
 
 
@@ -20,7 +21,7 @@ def check(flags: Namespace, words: list[str], style: Style) -> Result:
     classes = check_classes(task_of(flags).classes)
     with progress_bar("opening scenes"):
         opened = each_of(flags, [kind.name for kind in classes])
-    with progress_bar(f"checking {len(opened.pairs)} scenes") as progress:
+    with progress_bar(f"checking {counted(len(opened.pairs), 'scene')}") as progress:
         report = check_pairs(
             opened.pairs,
             classes,

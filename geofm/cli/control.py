@@ -11,6 +11,7 @@ from geofm.cli.arguments import Result, encoder_of, quoted
 from geofm.cli.labelled import pairs_of, task_of
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import wrapped
+from geofm.page import counted
 from geofm.terminal import Style
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def label_curve(flags: Namespace, style: Style) -> Result:
     said = {k: v for k, v in vars(flags).items() if k in names and v is not None}
     points = {name: getattr(flags, name) for name in ("counts", "seeds", "methods")}
     rows = _rows_path(flags.output)
-    with progress_bar(f"a label curve on {len(pairs)} scenes") as progress:
+    with progress_bar(f"a label curve on {counted(len(pairs), 'scene')}") as progress:
         curve = api.label_curve(
             task.name,
             pairs,

@@ -21,6 +21,7 @@ from geofm.cli.labelled import pairs_of, task_of
 from geofm.cli.progress import progress_bar
 from geofm.cli.words import wrapped
 from geofm.config import config_of
+from geofm.page import counted
 from geofm.terminal import Style
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def pretrain(flags: Namespace, style: Style) -> Result:
             progress=lambda done: progress(done, "opening scenes"),
             **said,
         )
-    with progress_bar(f"pretraining on {len(scenes.scenes)} scenes") as progress:
+    with progress_bar(f"pretraining on {counted(len(scenes.scenes), 'scene')}") as progress:
         encoder = api.pretrain(
             scenes,
             config,
@@ -139,7 +140,7 @@ def finetune(flags: Namespace, style: Style) -> Result:
     config = _finetune_config(flags)
     if flags.control:
         check_installed()
-    with progress_bar(f"fine-tuning {task.name} on {len(pairs)} scenes") as progress:
+    with progress_bar(f"fine-tuning {task.name} on {counted(len(pairs), 'scene')}") as progress:
         model = api.finetune(
             task.name,
             pairs,

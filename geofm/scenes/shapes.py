@@ -170,8 +170,8 @@ def _codes(path: Path, frame: Any, column: str | None, classes: Classes | None) 
             return [check_code(int(value)) for value in values]
         except ValueError as error:
             raise LabelError(
-                f"{path} holds class names such as {values[0]!r}; needed their codes; give "
-                "classes={name: code}"
+                f"{path} holds class names such as {values[0]!r}; needed the code of each; give "
+                "classes= with names and codes"
             ) from error
     by_text = {str(key): check_code(code) for key, code in classes.items()}
     codes = [by_text.get(_text(value)) for value in values]

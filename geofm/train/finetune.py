@@ -97,8 +97,8 @@ def finetune_segmenter(
         raise LabelError("no scene with labels; give one or more pairs of scene and labels")
     if features is not None and (encoder is None or config.encoder_rate):
         raise ConfigError(
-            "features are kept of a pretrained encoder that does not learn; give one (encoder=), "
-            "leave encoder_rate out, or keep no features"
+            "features are kept of a pretrained encoder that does not learn; give one and no rate "
+            "for it to learn at, or keep no features"
         )
     start, train = part_of(progress, 0.0, 0.05), part_of(progress, 0.05, 1.0)
     masked_qa = _masked_qa(task, encoder)

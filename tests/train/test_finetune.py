@@ -236,7 +236,7 @@ def test_ways_that_need_an_encoder_say_so(pair, encoder, tmp_path):
     with pytest.raises(ConfigError, match="features are kept of a pretrained encoder that does"):
         finetune(pair, config=replace(scratch, encoder_rate=0), features=tmp_path)
     learns = replace(CONFIG, encoder_rate=0.1)
-    with pytest.raises(ConfigError, match="leave encoder_rate out"):
+    with pytest.raises(ConfigError, match="no rate for it to learn at"):
         finetune(pair, encoder=encoder, config=learns, features=tmp_path)
 
 
