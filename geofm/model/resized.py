@@ -23,7 +23,7 @@ def conv_resized(maps: Sequence[Tensor], weight: Tensor) -> Tensor:
         (B, K, h_0, w_0).
     """
     first, *others = maps
-    own, *parts = weight.split([level.shape[1] for level in maps], dim=1)
+    own, *parts = torch.split(weight, [level.shape[1] for level in maps], dim=1)
     y = F.conv2d(first, own, padding=1)
     for level, part in zip(others, parts, strict=True):
         y = y + _conv_coarse(level, part, (first.shape[-2], first.shape[-1]))
@@ -34,7 +34,7 @@ def _conv_coarse(x: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
     """A coarse map (B, C, h, w), convolved as if it had ``size``: (B, K, *size)."""
     outputs, channels = weight.shape[:2]
     ninefold = weight.permute(2, 3, 0, 1).reshape(9 * outputs, channels, 1, 1)
-    products = F.conv2d(x, ninefold).unflatten(1, (3, 3, outputs))
+    products = F.conv2d(x, ninefold).view(len(x), 3, 3, outputs, *x.shape[-2:])
     with torch.autocast(x.device.type, enabled=False):  # a resize is never one of bfloat16
         rows = _shifted_resize(size[0], x.shape[-2], x.device)
         cols = _shifted_resize(size[1], x.shape[-1], x.device)
