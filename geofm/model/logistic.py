@@ -81,23 +81,16 @@ def fit_logistic(
 def _losses(
     parts: Sequence[tuple[Tensor, Tensor]], scale: Tensor, *, classes: int
 ) -> Iterator[tuple[float, float]]:
-    """Strengths, from strong to weak, and the log loss of each half read by the other's fit.
-
-    Until it rises: what is held less from there on has begun to learn one half by heart.
-    """
+    """Strengths, and the log loss of both halves, each read by the other's fit."""
     used = scale > 0
     halves = [(features[:, used] * scale[used], codes) for features, codes in parts]
     paths = [_path(*half, STRENGTHS, classes=classes) for half in halves]
-    least = torch.inf
     for strength, fits in zip(STRENGTHS, zip(*paths, strict=True), strict=True):
         loss = 0.0
         for fitted, (features, codes) in zip(fits, halves[::-1], strict=True):
             share = F.softmax(fitted(features), dim=1).gather(1, codes[:, None])
             loss -= float(share.clamp(min=_LEAST).log().sum())
         yield strength, loss
-        if loss > least:
-            return
-        least = loss
 
 
 def token_trusts(tokens: int, bands: int) -> list[Tensor]:
