@@ -101,7 +101,8 @@ def label_curve(
     """Train with more and more labels, and score each on the same test ground.
 
     Nothing is set apart for validation: with few labels all are learnt from, by every
-    method alike, for the steps of the config.
+    method alike, for the steps of the config. A pretrained encoder stays as it is then,
+    unless ``config.encoder_rate`` says otherwise.
 
     Args:
         pairs, windows: that may be learnt from.
