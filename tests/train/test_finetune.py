@@ -29,7 +29,7 @@ from geofm.train.labelling import Labelling, ValidationScore
 from geofm.train.rates import finetuning_rates
 from geofm.train.roles import finetuning_roles
 
-CONFIG = FinetuneConfig(steps=4, batch_size=4, channels=16, learning_rate=3e-3)
+CONFIG = FinetuneConfig(steps=4, batch_size=4, channels=16, learning_rate=3e-3, encoder_rate=1.0)
 SHAPE = EncoderConfig(bands=6, image_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2)
 CONTRACT = PixelContract(SHARED_BANDS, "surface", (0.15,) * 6, (0.05,) * 6, 10.0)
 HEIGHT, WIDTH = 61, 83
@@ -235,14 +235,14 @@ def test_ways_that_need_an_encoder_say_so(pair, encoder, tmp_path):
         finetune(pair, config=replace(scratch, lora=4))
     with pytest.raises(ConfigError, match="features are kept of a pretrained encoder that does"):
         finetune(pair, config=replace(scratch, encoder_rate=0), features=tmp_path)
-    learns = replace(CONFIG, encoder_rate=0.1)
     with pytest.raises(ConfigError, match="no rate for it to learn at"):
-        finetune(pair, encoder=encoder, config=learns, features=tmp_path)
+        finetune(pair, encoder=encoder, features=tmp_path)
 
 
 def test_an_encoder_learns_by_default_where_labels_choose_the_weights(pair, encoder, tmp_path):
     # A reader of these pixels cannot be bettered, and no step would be kept.
-    kept, config = weights(encoder.encoder), replace(CONFIG, start="random")
+    kept = weights(encoder.encoder)
+    config = replace(CONFIG, start="random", encoder_rate=None)
 
     def learns(*, config=config, **how) -> bool:
         model = finetune(pair, encoder=encoder, config=config, **how)

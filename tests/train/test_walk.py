@@ -25,7 +25,7 @@ SHAPE = EncoderShape(image_size=16, patch_size=4, embed_dim=32, depth=2, num_hea
 PRETRAIN = PretrainConfig(
     encoder=SHAPE, steps=12, batch_size=8, decoder_dim=32, decoder_depth=1, decoder_heads=2
 )
-FINETUNE = FinetuneConfig(steps=30, batch_size=8, channels=16, learning_rate=3e-3)
+FINETUNE = FinetuneConfig(steps=30, batch_size=8, channels=16, learning_rate=3e-3, encoder_rate=1.0)
 HEIGHT, WIDTH = 61, 83
 TRAIN, TEST = (Window(0, 0, HEIGHT, 50),), Window(0, 56, HEIGHT, WIDTH - 56)
 
