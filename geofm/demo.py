@@ -63,7 +63,8 @@ PRETRAIN = PretrainConfig(
     decoder_heads=3,
 )
 # Cloud shadow lies over a part of the river: light teaches that dark water is water.
-FINETUNE = FinetuneConfig(steps=180, batch_size=16, channels=64, light=0.6)
+# An encoder of half a minute has more to learn from the labels than to lose.
+FINETUNE = FinetuneConfig(steps=180, batch_size=16, channels=64, light=0.6, encoder_rate=1.0)
 
 
 @dataclass(frozen=True, slots=True)
