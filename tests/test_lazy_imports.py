@@ -48,6 +48,7 @@ def test_no_heavy_package_loads(code: str) -> None:
     assert loaded & HEAVY == set()
 
 
+@pytest.mark.slow
 def test_a_map_loads_no_more_than_it_takes(flood_folder, make_scene, tmp_path) -> None:
     # Each of these costs a command its seconds before the first pixel.
     others = {"lightning", "matplotlib", "sympy", "timm", "torch._dynamo", "torchvision", "xarray"}

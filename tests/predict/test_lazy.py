@@ -46,6 +46,7 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(lazy, "MIN_WINDOWS", 2)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     height=st.integers(2, 200),

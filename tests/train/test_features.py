@@ -209,6 +209,7 @@ def test_the_map_has_the_same_bytes_with_kept_features_and_without(
             np.testing.assert_array_equal(getattr(found, name), getattr(maps[0], name))
 
 
+@pytest.mark.slow
 def test_after_a_correction_neither_training_nor_mapping_runs_the_encoder(
     encoder, scene, labels, tmp_path, forwards
 ):
@@ -223,6 +224,7 @@ def test_after_a_correction_neither_training_nor_mapping_runs_the_encoder(
     assert any(not tensor.equal(weights(second)[name]) for name, tensor in weights(first).items())
 
 
+@pytest.mark.slow
 def test_kept_features_train_the_same_weights_as_fresh_ones(encoder, scene, labels, tmp_path):
     one = train(encoder, scene, labels, tmp_path / "a")
     two = train(encoder, scene, labels, tmp_path / "a")

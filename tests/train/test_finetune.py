@@ -91,6 +91,7 @@ def test_statistics_stay_the_encoders_where_the_level_does(pair, encoder):
     assert model.provenance["adapted"] == []
 
 
+@pytest.mark.slow
 def test_another_level_resolution_and_number_of_dates_are_taken_and_told(make_pair, encoder):
     from affine import Affine
 
@@ -261,6 +262,7 @@ def test_an_encoder_learns_by_default_where_labels_choose_the_weights(pair, enco
     assert learns(config=replace(config, lora=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["ce", "focal", "dice", "ce+dice"])
 def test_every_loss_learns(pair, encoder, loss):
     config = replace(CONFIG, steps=12, batch_size=6, loss=loss, class_weights="balanced")

@@ -118,6 +118,7 @@ def test_contract_and_provenance_tell_what_was_seen(pair):
         assert provenance["sources"] == ["lake"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_random_state(pair):
     torch.manual_seed(123)
     expected = torch.rand(3)
@@ -136,6 +137,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_random_state(pair):
     assert not same(before, weights(models[0].segmenter.encoder))
 
 
+@pytest.mark.slow
 def test_pixels_outside_the_windows_and_invalid_ones_change_no_weight(pair, tmp_path):
     def trained(scene, labels):
         other = Pair(scene, labels, "other")
