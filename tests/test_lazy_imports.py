@@ -27,6 +27,17 @@ HEAVY = {
 }
 
 
+def modules_after(code: str) -> set[str]:
+    """What a fresh interpreter has loaded once it has run the code."""
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n', *sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return set(told.stdout.splitlines()[-1].split())
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -37,13 +48,7 @@ HEAVY = {
     ],
 )
 def test_no_heavy_package_loads(code: str) -> None:
-    told = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n', *sys.modules)"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    loaded = {name.partition(".")[0] for name in told.stdout.splitlines()[-1].split()}
+    loaded = {name.partition(".")[0] for name in modules_after(code)}
     assert "geofm" in loaded
     assert loaded & HEAVY == set()
 
@@ -54,13 +59,7 @@ def test_a_map_loads_no_more_than_it_takes(flood_folder, make_scene, tmp_path) -
     others = {"lightning", "matplotlib", "sympy", "timm", "torch._dynamo", "torchvision", "xarray"}
     words = ["map", str(flood_folder), str(make_scene()), "-o", str(tmp_path / "map.tif")]
     code = f"from geofm.cli.app import main; assert main({words!r}) == 0"
-    told = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n', *sys.modules)"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    loaded = set(told.stdout.splitlines()[-1].split())
+    loaded = modules_after(code)
     assert "torch" in loaded
     assert loaded & others == set()
 

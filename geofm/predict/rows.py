@@ -90,29 +90,36 @@ class _Arriving:
     def __init__(
         self, scene: Scene, area: Window, min_valid_dates: int, readers: ThreadPoolExecutor
     ) -> None:
-        self.scene, self.area, self.min_valid_dates = scene, area, min_valid_dates
+        self.scene, self.min_valid_dates = scene, min_valid_dates
         size = (area.height, area.width)
         # Not filled here: the threads that do are then the first to touch the memory.
-        self.dn = np.empty((len(scene.dates), len(scene.bands), *size), scene.dtype)
-        self.valid = np.empty((len(scene.dates), *size), np.bool_)
-        self.codes = np.empty(size, np.uint8)
+        self.rows = Rows(
+            area,
+            np.empty((len(scene.dates), len(scene.bands), *size), scene.dtype),
+            np.empty((len(scene.dates), *size), np.bool_),
+            np.empty(size, np.uint8),
+        )
         inside = area.clip(*scene.shape)
-        beyond = (..., slice(inside.width, None))
-        self.dn[beyond], self.valid[beyond], self.codes[beyond] = 0, False, NODATA
+        self._put(slice(inside.width, None), 0, False, NODATA)
         parts = _column_parts(inside, scene.block_shape[1])
         self.parts = [readers.submit(self._fill, part) for part in parts]
 
     def _fill(self, part: Window) -> None:
         pixels = self.scene.read_stored(part)
-        first = part.col - self.area.col
-        here = (..., slice(first, first + part.width))
-        self.dn[here], self.valid[here] = pixels.dn, pixels.valid
-        self.codes[here] = codes_of(pixels.valid, pixels.masked, self.min_valid_dates)
+        first = part.col - self.rows.area.col
+        codes = codes_of(pixels.valid, pixels.masked, self.min_valid_dates)
+        self._put(slice(first, first + part.width), pixels.dn, pixels.valid, codes)
+
+    def _put(
+        self, cols: slice, dn: npt.ArrayLike, valid: npt.ArrayLike, codes: npt.ArrayLike
+    ) -> None:
+        here = (..., cols)
+        self.rows.dn[here], self.rows.valid[here], self.rows.codes[here] = dn, valid, codes
 
     def wait(self) -> Rows:
         for part in self.parts:
             part.result()
-        return Rows(self.area, self.dn, self.valid, self.codes)
+        return self.rows
 
     def cancel(self) -> None:
         for part in self.parts:
