@@ -209,9 +209,10 @@ def training_run(group: Group) -> None:
     )
     group.add_argument(
         "--strategy",
-        choices=("auto", "ddp"),
+        choices=("auto", "ddp", "fsdp"),
         metavar="NAME",
-        help="of several devices: auto (default) or ddp, a copy of the weights on each",
+        help="of several devices: auto (default) or ddp, a copy of the weights on each; fsdp, "
+        "which spreads them, for encoders that fill a device's memory",
     )
 
 

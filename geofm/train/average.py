@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from geofm.train.spread import share_of
+
 
 class WeightAverage:
     """An exponential moving average of weights and of what layers have measured.
@@ -33,7 +35,7 @@ class WeightAverage:
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Go on from what ``weights`` was earlier."""
         for name, tensor in self.weights.items():
-            tensor.copy_(weights[name])
+            tensor.copy_(share_of(weights[name], tensor))
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

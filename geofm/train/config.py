@@ -64,8 +64,9 @@ class TrainingConfig:
         recompute: compute parts of the forward pass twice, for a fraction of the memory.
         devices: processes, each with its device, on this machine; ``"auto"`` for every GPU.
         num_nodes: machines, as torchrun or SLURM has started them.
-        strategy: ``"ddp"`` (a copy of the weights a device), or ``"auto"``: that, where there
-            are several devices; ``"fsdp"`` (weights spread over them) is refused.
+        strategy: of several devices: ``"ddp"``, a copy of the weights on each; ``"fsdp"``,
+            weights, gradients and AdamW's memory spread over them, for less memory and more
+            traffic; ``"auto"`` is ``"ddp"``.
 
     Raises:
         ConfigError: a value is out of range.

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from math import inf, isfinite
 from signal import SIGINT
@@ -34,6 +35,7 @@ from geofm.train.machine import (
 from geofm.train.optim import parameter_groups, warmup_cosine
 from geofm.train.reading import Samples, Step, read_ahead, steps_of
 from geofm.train.run_folder import Curves, Row, Run, check_run, move_in
+from geofm.train.spread import all_whole, share_of, whole
 
 Progress = Callable[[float, str], None]
 """Is told the share done, 0 to 1, and what is being done."""
@@ -297,15 +299,27 @@ class _Course:
         self.step = 0
         self.ended = False
         self.best = _Best()
-        groups = parameter_groups(
-            [(rate.parameters, rate.learning_rate) for rate in rates],
-            weight_decay=config.weight_decay,
-        )
+        loss = _Loss(model, objective)
+        # Spread weights work in no other place than the step; so a copy learns, and the model
+        # itself is lent the weights, whole, to be scored and looked at.
+        self.spread = config.strategy == "fsdp"
+        loss = deepcopy(loss) if self.spread else loss
+        self.learner = loss.model
+        self.module = fabric.setup_module(loss)
+        groups = parameter_groups(self._parts(rates), weight_decay=config.weight_decay)
         # Fused: one pass over the weights instead of ten.
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-        self.highest = [float(group["lr"]) for group in optimizer.param_groups]
-        self.module, self.optimizer = fabric.setup(_Loss(model, objective), optimizer)
-        self.average = WeightAverage(model, decay=config.ema) if config.ema else None
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        self.highest = [float(group["lr"]) for group in groups]
+        self.average = WeightAverage(self.learner, decay=config.ema) if config.ema else None
+
+    def _parts(self, rates: Sequence[Rate]) -> list[tuple[list[nn.Parameter], float]]:
+        """The parameters that learn, with their rates: the learner's of the same names."""
+        names = {id(own): name for name, own in self.model.named_parameters()}
+        learning = dict(self.learner.named_parameters())
+        return [
+            ([learning[names[id(own)]] for own in rate.parameters], rate.learning_rate)
+            for rate in rates
+        ]
 
     def take(
         self,
@@ -330,7 +344,7 @@ class _Course:
         saved = time.monotonic()
         if self.step == 0:
             self._validated()  # what training begins with may be hard to better
-        self.model.train()
+        self.learner.train()
         with read_ahead(steps) as read:
             for step in read:
                 due = self.run is not None and self._due(time.monotonic() - saved)
@@ -399,12 +413,12 @@ class _Course:
         self.optimizer.zero_grad()
         self.step = step.number + 1
         if self.average:
-            self.average.update(self.model, self.step)
+            self.average.update(self.learner, self.step)
         self._watched()
         return _Told(
             step=self.step,
             loss=total,
-            norm=norm,
+            norm=whole(norm),
             rate=max(self.highest) * share,
             flags=shared[-len(flags) :],
             score=self._validated(),
@@ -418,9 +432,10 @@ class _Course:
 
     def _watched(self) -> None:
         watch = self.watch
-        if watch and self.fabric.is_global_zero and self._comes_round(watch.every):
+        if watch and self._comes_round(watch.every):
             with self._as_given_back():
-                watch.look(self.step)
+                if self.fabric.is_global_zero:
+                    watch.look(self.step)
 
     def _comes_round(self, every: int) -> bool:
         return self.step == self.config.steps or self.step % every == 0
@@ -428,11 +443,18 @@ class _Course:
     @contextmanager
     def _as_given_back(self) -> Iterator[dict[str, Tensor]]:
         """The model with the weights that would come back now, which are given."""
-        weights = self.average.weights if self.average else weights_of(self.model)
-        self.model.eval()
+        weights = self._weights()
+        self.model.to(self.fabric.device).eval()
         with lent(self.model, weights), torch.no_grad(), self.fabric.autocast():
             yield weights
-        self.model.train()
+        if self.spread:
+            self.model.cpu()
+        else:
+            self.model.train()
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Those that would come back now, whole."""
+        return all_whole(self.average.weights if self.average else weights_of(self.learner))
 
     def _validated(self) -> float | None:
         """Score the weights that would come back now, and keep them if they are the best."""
@@ -452,10 +474,7 @@ class _Course:
 
     def give_back(self) -> None:
         """The weights to keep into the model: the best, or the average, or the last."""
-        if self.best.weights:
-            self.model.load_state_dict(self.best.weights)
-        elif self.average:
-            self.model.load_state_dict(self.average.weights)
+        self.model.load_state_dict(self.best.weights or self._weights())
         self.model.requires_grad_(True).cpu().eval()
 
     def _save(self, teller: "_Teller") -> None:
@@ -464,18 +483,17 @@ class _Course:
         teller.curves.sync()
         path = self.run.checkpoint
         part = path.with_name(f"{path.name}.part")
-        self.fabric.save(
-            part,
-            {
-                "model": self.module,
-                "optimizer": self.optimizer,
-                "step": self.step,
-                "ended": self.ended,
-                "average": self.average.weights if self.average else {},
-                "best": asdict(self.best),
-            },
-        )
+        # Whole, however they are spread: a run goes on on any number of devices.
+        kept = {
+            "model": all_whole(self.learner.state_dict()),
+            "optimizer": all_whole(self.optimizer.state_dict()),
+            "step": self.step,
+            "ended": self.ended,
+            "average": all_whole(self.average.weights) if self.average else {},
+            "best": asdict(self.best),
+        }
         if self.fabric.is_global_zero:
+            torch.save(kept, part)
             move_in(part, path)
         self.fabric.barrier()
 
@@ -487,11 +505,12 @@ class _Course:
         """
         assert self.run is not None
         try:
-            kept: dict[str, Any] = self.fabric.load(
-                self.run.checkpoint,
-                {"model": self.module, "optimizer": self.optimizer},
-                weights_only=True,
+            kept = torch.load(self.run.checkpoint, map_location="cpu", weights_only=True)
+            into = self.learner.state_dict()
+            self.learner.load_state_dict(
+                {name: share_of(tensor, into[name]) for name, tensor in kept["model"].items()}
             )
+            self._load_optimizer(kept["optimizer"])
             if self.average:
                 self.average.load(kept["average"])
             self.step, self.ended = int(kept["step"]), bool(kept["ended"])
@@ -502,6 +521,14 @@ class _Course:
                 f"{self.run.checkpoint} is damaged, or of another version of geofm "
                 f"({type(error).__name__}); start again with --overwrite"
             ) from error
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        for number, known in state["state"].items():
+            for name, value in known.items():
+                if value.shape == weights[number].shape:  # and no count of steps
+                    known[name] = share_of(value, weights[number])
+        self.optimizer.load_state_dict(state)
 
     def _stopped(self, number: int | None) -> NoReturn:
         if not self.fabric.is_global_zero:

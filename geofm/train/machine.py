@@ -25,6 +25,7 @@ from geofm.errors import ConfigError
 from geofm.model.blocks import Blocks
 from geofm.processor import bfloat16_flags
 from geofm.train.config import TrainingConfig
+from geofm.train.spread import spread
 
 LONG_RUN = 2000
 """Steps from which compiling pays on a GPU, which takes a minute or two."""
@@ -89,10 +90,11 @@ def _strategy(config: TrainingConfig, devices: int | str) -> str | Strategy:
         case "auto" if devices == 1 and config.num_nodes == 1:
             return "auto"
         case "fsdp":
-            raise ConfigError(
-                "strategy is fsdp, which spreads weights over devices and is not built: the "
-                "largest encoder takes 10 GiB of each with gradients and AdamW; choose ddp, with "
-                "--recompute and --accumulate where memory is short"
+            from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
+
+            here = torch.cuda.device_count() if devices == "auto" else int(devices)
+            return ModelParallelStrategy(
+                spread, data_parallel_size=here * config.num_nodes, tensor_parallel_size=1
             )
         case _:
             from lightning.fabric.strategies.ddp import DDPStrategy
@@ -111,7 +113,7 @@ def compiled(model: nn.Module, config: TrainingConfig) -> Iterator[str]:
     wanted = config.compile == "yes" or (
         config.compile == "auto" and torch.cuda.is_available() and config.steps >= LONG_RUN
     )
-    missing = _lacking_to_compile() if wanted else ""
+    missing = _lacking_to_compile(config) if wanted else ""
     if not wanted or missing:
         yield f"not compiled: {missing}" if missing else ""
         return
@@ -123,8 +125,10 @@ def compiled(model: nn.Module, config: TrainingConfig) -> Iterator[str]:
         model._compiled_call_impl = before  # noqa: SLF001
 
 
-def _lacking_to_compile() -> str:
-    """What torch.compile needs and is not here."""
+def _lacking_to_compile(config: TrainingConfig) -> str:
+    """Why torch.compile cannot work here, such as what it needs."""
+    if config.strategy == "fsdp":
+        return "the weights are spread"
     names = (os.environ.get("CXX"), "g++", "clang++", "c++")
     if not any(name and shutil.which(name) for name in names):
         return "no C++ compiler"

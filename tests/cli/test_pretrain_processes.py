@@ -80,9 +80,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(folder: Path) -> None:
-    finished(pretrain(folder, "two.geofm", "--devices", "2", "--accumulate", "2"))
-    same(folder, "two.geofm")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_learn_what_one_does(folder: Path, strategy: str) -> None:
+    flags = ["--devices", "2", "--accumulate", "2", "--strategy", strategy]
+    finished(pretrain(folder, f"{strategy}.geofm", *flags))
+    same(folder, f"{strategy}.geofm")
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,28 @@ def laws():
     return module
 
 
+def learn(toys, dataset=None, *, run=None, **settings):
+    """A training that averages its weights, scores them and keeps the best."""
+    config = replace(toys.CONFIG, steps=STEPS, ema=0.9, **settings)
+    net = toys.Net()
+    grey = torch.full((1, 3, 6, 6), 0.5)
+
+    def score():
+        assert not net.training
+        return -float((net(grey) - 0.4).abs().mean())
+
+    fitted = toys.fit(
+        net,
+        toys.TwoMeans(net),
+        dataset or toys.Pixels(),
+        config=config,
+        rates=[toys.Rate(net.first, config.learning_rate), toys.Rate(net.second, 0.05)],
+        validation=toys.Validation(score=score, every=7),
+        run=run,
+    )
+    return fitted, net.state_dict()
+
+
 def main():
     from geofm.train.run_folder import Run
 
@@ -39,22 +62,20 @@ def main():
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--strategy", default="auto")
     parser.add_argument("--wait", type=float, default=0.0)
+    parser.add_argument("--resume", action="store_true")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     toys = laws()
-    config = replace(
-        toys.CONFIG,
-        steps=STEPS,
+    fitted, weights = learn(
+        toys,
+        toys.Pixels(lambda _: time.sleep(flags.wait)),
+        run=Run(folder=flags.out.with_suffix(".run"), resume=flags.resume, steps=10),
         devices=flags.devices,
         accumulate=flags.parts,
         strategy=flags.strategy,
     )
-    fitted, weights = toys.train(
-        config,
-        toys.Pixels(lambda _: time.sleep(flags.wait)),
-        run=Run(folder=flags.out.with_suffix(".run"), steps=10),
-    )
-    torch.save({"losses": fitted.losses, "weights": weights}, flags.out)
+    found = {"losses": fitted.losses, "best": fitted.best_step, "weights": weights}
+    torch.save(found, flags.out)
 
 
 def command(out, *flags):
@@ -87,27 +108,34 @@ def started(out, *flags, before=()):
 @pytest.fixture(scope="module")
 def alone():
     """What one process comes to, never stopped."""
-    toys = laws()
-    fitted, weights = toys.train(replace(toys.CONFIG, steps=STEPS))
-    return fitted.losses, weights
+    fitted, weights = learn(laws())
+    assert 0 < fitted.best_step < STEPS
+    return fitted, weights
 
 
 def went_on(folder):
     """What this process comes to with the run that another one has left."""
     toys = laws()
-    return toys.train(replace(toys.CONFIG, steps=STEPS), run=toys.Run(folder=folder, resume=True))
+    return learn(toys, run=toys.Run(folder=folder, resume=True))
 
 
-@pytest.mark.slow
-def test_two_processes_learn_what_one_does(alone, tmp_path):
-    losses, weights = alone
-    out = tmp_path / "two.pt"
-    finished(started(out, "--devices", 2, "--parts", 2))
+def same(out, alone):
+    """What other processes left in a file is what one comes to."""
+    fitted, weights = alone
     found = torch.load(out, weights_only=True)
-    np.testing.assert_allclose(found["losses"], losses, rtol=1e-5)
+    np.testing.assert_allclose(found["losses"], fitted.losses, rtol=1e-5)
+    assert found["best"] == fitted.best_step
     for name, tensor in found["weights"].items():
         if name != "seen":
             torch.testing.assert_close(tensor, weights[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_learn_what_one_does(alone, tmp_path, strategy):
+    out = tmp_path / "two.pt"
+    finished(started(out, "--devices", 2, "--parts", 2, "--strategy", strategy))
+    same(out, alone)
 
 
 def test_means_of_means_would_have_been_something_else(alone):
@@ -129,13 +157,13 @@ def test_means_of_means_would_have_been_something_else(alone):
         toys.Rate(net.second, toys.CONFIG.learning_rate / 2),
     ]
     naive = toys.fit(net, Naive(net), toys.Pixels(), config=toys.CONFIG, rates=rates)
-    difference = np.abs(np.divide(naive.losses, alone[0][: len(naive.losses)]) - 1)
+    difference = np.abs(np.divide(naive.losses, alone[0].losses[: len(naive.losses)]) - 1)
     assert difference.max() > 0.01
 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_curve(alone, tmp_path):
-    losses, weights = alone
+    expected, weights = alone
     out = tmp_path / "killed.pt"
     metrics = out.with_suffix(".run") / "metrics.csv"
     process = started(out, "--wait", 0.02)
@@ -152,7 +180,7 @@ def test_a_killed_run_goes_on_to_the_same_curve(alone, tmp_path):
     assert not out.exists()
 
     fitted, resumed = went_on(metrics.parent)
-    np.testing.assert_allclose(fitted.losses, losses, rtol=1e-6)
+    np.testing.assert_allclose(fitted.losses, expected.losses, rtol=1e-6)
     assert metrics.read_text().count("\n") == STEPS + 1
     for name, tensor in resumed.items():
         torch.testing.assert_close(tensor, weights[name], rtol=1e-6, atol=1e-7)
@@ -182,7 +210,32 @@ def test_all_processes_stop_when_one_is_told_to(alone, tmp_path):
     assert json.loads((folder / "settings.json").read_text())["sha256"]
 
     fitted, _ = went_on(folder)
-    np.testing.assert_allclose(fitted.losses, alone[0], rtol=1e-5)
+    np.testing.assert_allclose(fitted.losses, alone[0].losses, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_spread_weights_go_on_spread_and_whole(alone, tmp_path):
+    """A checkpoint says nothing of how many devices wrote it, nor of how the weights lay there."""
+    out = tmp_path / "spread.pt"
+    folder = out.with_suffix(".run")
+    flags = ("--devices", 2, "--strategy", "fsdp")
+    process = started(out, *flags, "--wait", 0.02)
+    try:
+        deadline = time.monotonic() + 300
+        while not (folder / "last.ckpt").is_file():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert "stopped after step" in process.communicate(timeout=300)[0]
+    finally:
+        process.kill()
+    copy = shutil.copytree(folder, tmp_path / "copy.run")
+
+    finished(started(out, *flags, "--resume"))
+    same(out, alone)
+    whole, _ = went_on(copy)
+    np.testing.assert_allclose(whole.losses, alone[0].losses, rtol=1e-5)
 
 
 if __name__ == "__main__":
