@@ -316,10 +316,11 @@ class _Course:
         """The parameters that learn, with their rates: the learner's of the same names."""
         names = {id(own): name for name, own in self.model.named_parameters()}
         learning = dict(self.learner.named_parameters())
-        return [
-            ([learning[names[id(own)]] for own in rate.parameters], rate.learning_rate)
-            for rate in rates
-        ]
+
+        def learners(rate: Rate) -> list[nn.Parameter]:
+            return [learning[names[id(own)]] for own in rate.parameters if own.requires_grad]
+
+        return [(learners(rate), rate.learning_rate) for rate in rates]
 
     def take(
         self,

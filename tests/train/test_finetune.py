@@ -29,7 +29,9 @@ from geofm.train.labelling import Labelling, ValidationScore
 from geofm.train.rates import finetuning_rates
 from geofm.train.roles import finetuning_roles
 
-CONFIG = FinetuneConfig(steps=4, batch_size=4, channels=16, learning_rate=3e-3, encoder_rate=1.0)
+CONFIG = FinetuneConfig(
+    steps=4, batch_size=4, channels=16, learning_rate=3e-3, encoder_rate=1.0, start="random"
+)
 SHAPE = EncoderConfig(bands=6, image_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2)
 CONTRACT = PixelContract(SHARED_BANDS, "surface", (0.15,) * 6, (0.05,) * 6, 10.0)
 HEIGHT, WIDTH = 61, 83
@@ -91,7 +93,6 @@ def test_statistics_stay_the_encoders_where_the_level_does(pair, encoder):
     assert model.provenance["adapted"] == []
 
 
-@pytest.mark.slow
 def test_another_level_resolution_and_number_of_dates_are_taken_and_told(make_pair, encoder):
     from affine import Affine
 
@@ -241,9 +242,8 @@ def test_ways_that_need_an_encoder_say_so(pair, encoder, tmp_path):
 
 
 def test_an_encoder_learns_by_default_where_labels_choose_the_weights(pair, encoder, tmp_path):
-    # A reader of these pixels cannot be bettered, and no step would be kept.
     kept = weights(encoder.encoder)
-    config = replace(CONFIG, start="random", encoder_rate=None)
+    config = replace(CONFIG, encoder_rate=None)
 
     def learns(*, config=config, **how) -> bool:
         model = finetune(pair, encoder=encoder, config=config, **how)
@@ -262,7 +262,6 @@ def test_an_encoder_learns_by_default_where_labels_choose_the_weights(pair, enco
     assert learns(config=replace(config, lora=2))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["ce", "focal", "dice", "ce+dice"])
 def test_every_loss_learns(pair, encoder, loss):
     config = replace(CONFIG, steps=12, batch_size=6, loss=loss, class_weights="balanced")
