@@ -36,7 +36,8 @@ from geofm.tiles.labelled import FixedWindows, valid_label_spots
 from geofm.train.config import ControlConfig, FinetuneConfig
 from geofm.train.inputs import normalise_batch
 from geofm.train.labelling import Labelling, ValidationScore, scored_target
-from geofm.train.loop import Progress, Rate, Validation, fit, part_of
+from geofm.train.loop import Progress, Validation, fit, part_of
+from geofm.train.optim import Rate
 
 ControlKind = Literal["unet", "forest"]
 CONTROLS: tuple[ControlKind, ...] = ("unet", "forest")

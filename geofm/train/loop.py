@@ -7,13 +7,11 @@ checkpoints; the course of a step stands here, to be read from top to bottom.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import inf, isfinite
+from math import isfinite
 from signal import SIGINT
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import lightning
 import numpy as np
@@ -22,8 +20,8 @@ from torch import Tensor, nn
 
 from geofm.errors import ConfigError, ModelError, Stopped
 from geofm.tiles.dataset import Sample
-from geofm.train.average import WeightAverage, lent, weights_of
 from geofm.train.config import HOW_IT_RUNS, TrainingConfig
+from geofm.train.learner import Learner
 from geofm.train.machine import (
     compiled,
     launch,
@@ -32,10 +30,9 @@ from geofm.train.machine import (
     recomputed,
     told_to_stop,
 )
-from geofm.train.optim import parameter_groups, warmup_cosine
+from geofm.train.optim import Rate, warmup_cosine
 from geofm.train.reading import Samples, Step, read_ahead, steps_of
 from geofm.train.run_folder import Curves, Row, Run, check_run, move_in
-from geofm.train.spread import all_whole, share_of, whole
 
 Progress = Callable[[float, str], None]
 """Is told the share done, 0 to 1, and what is being done."""
@@ -75,23 +72,6 @@ class Objective(Protocol):
         Runs on the model's device. ``counts`` is 1 or more.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A part of the model, or some of its weights, and their highest learning rate; 0 freezes."""
-
-    part: nn.Module | Iterable[nn.Parameter]
-    learning_rate: float
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.part, nn.Module):
-            # `Module.parameters()` can be read only once, and would train nothing after.
-            object.__setattr__(self, "part", tuple(self.part))
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.part.parameters() if isinstance(self.part, nn.Module) else self.part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,18 +242,6 @@ def fit(
     )
 
 
-class _Loss(nn.Module):
-    """The objective as a module's forward, which Lightning wraps."""
-
-    def __init__(self, model: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.model = model
-        self._loss = objective.loss
-
-    def forward(self, batch: Sample, counts: Tensor) -> Tensor:
-        return self._loss(batch, counts)
-
-
 class _Course:
     """A training between two steps: all that a checkpoint holds."""
 
@@ -290,7 +258,6 @@ class _Course:
         run: Run | None,
     ) -> None:
         self.fabric = fabric
-        self.model = model
         self.objective = objective
         self.config = config
         self.validation = validation
@@ -299,28 +266,7 @@ class _Course:
         self.step = 0
         self.ended = False
         self.best = _Best()
-        loss = _Loss(model, objective)
-        # Spread weights work in no other place than the step; so a copy learns, and the model
-        # itself is lent the weights, whole, to be scored and looked at.
-        self.spread = config.strategy == "fsdp"
-        loss = deepcopy(loss) if self.spread else loss
-        self.learner = loss.model
-        self.module = fabric.setup_module(loss)
-        groups = parameter_groups(self._parts(rates), weight_decay=config.weight_decay)
-        # Fused: one pass over the weights instead of ten.
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-        self.highest = [float(group["lr"]) for group in groups]
-        self.average = WeightAverage(self.learner, decay=config.ema) if config.ema else None
-
-    def _parts(self, rates: Sequence[Rate]) -> list[tuple[list[nn.Parameter], float]]:
-        """The parameters that learn, with their rates: the learner's of the same names."""
-        names = {id(own): name for name, own in self.model.named_parameters()}
-        learning = dict(self.learner.named_parameters())
-
-        def learners(rate: Rate) -> list[nn.Parameter]:
-            return [learning[names[id(own)]] for own in rate.parameters if own.requires_grad]
-
-        return [(learners(rate), rate.learning_rate) for rate in rates]
+        self.learner = Learner(fabric, model, objective.loss, config=config, rates=rates)
 
     def take(
         self,
@@ -393,34 +339,25 @@ class _Course:
         share = warmup_cosine(
             step.number, steps=config.steps, warmup=round(config.warmup * config.steps)
         )
-        for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
-            group["lr"] = highest * share
         _seed(fabric.device, config.seed, step.number, fabric.global_rank)
 
         total = torch.zeros((), device=fabric.device)
         for index, part in enumerate(step.parts, start=1):
             waits = fabric.world_size > 1 and index < len(step.parts)
-            with fabric.no_backward_sync(self.module, enabled=waits):
-                loss = self.module(fabric.to_device(part), counts)
+            with fabric.no_backward_sync(self.learner.module, enabled=waits):
+                loss = self.learner.module(fabric.to_device(part), counts)
                 # Gradients are averaged over processes, and their sum is wanted.
                 fabric.backward(loss * fabric.world_size)
             total += loss.detach()
         total = self._summed(total)
-        norm = fabric.clip_gradients(
-            self.module, self.optimizer, max_norm=config.clip or inf, error_if_nonfinite=False
-        )
-        assert norm is not None
-        self.optimizer.step()
-        self.optimizer.zero_grad()
         self.step = step.number + 1
-        if self.average:
-            self.average.update(self.learner, self.step)
+        norm = self.learner.advance(self.step, share=share)
         self._watched()
         return _Told(
             step=self.step,
             loss=total,
-            norm=whole(norm),
-            rate=max(self.highest) * share,
+            norm=norm,
+            rate=self.learner.rate,
             flags=shared[-len(flags) :],
             score=self._validated(),
         )
@@ -434,35 +371,19 @@ class _Course:
     def _watched(self) -> None:
         watch = self.watch
         if watch and self._comes_round(watch.every):
-            with self._as_given_back():
+            with self.learner.lent():
                 if self.fabric.is_global_zero:
                     watch.look(self.step)
 
     def _comes_round(self, every: int) -> bool:
         return self.step == self.config.steps or self.step % every == 0
 
-    @contextmanager
-    def _as_given_back(self) -> Iterator[dict[str, Tensor]]:
-        """The model with the weights that would come back now, which are given."""
-        weights = self._weights()
-        self.model.to(self.fabric.device).eval()
-        with lent(self.model, weights), torch.no_grad(), self.fabric.autocast():
-            yield weights
-        if self.spread:
-            self.model.cpu()
-        else:
-            self.model.train()
-
-    def _weights(self) -> dict[str, Tensor]:
-        """Those that would come back now, whole."""
-        return all_whole(self.average.weights if self.average else weights_of(self.learner))
-
     def _validated(self) -> float | None:
         """Score the weights that would come back now, and keep them if they are the best."""
         validation = self.validation
         if validation is None or not self._comes_round(validation.every):
             return None
-        with self._as_given_back() as weights:
+        with self.learner.lent() as weights:
             # Every process scores, lest one waits too long for another; the first one's counts.
             score = float(self.fabric.broadcast(validation.score()))
         if isfinite(score) and (self.best.score is None or score > self.best.score):
@@ -475,8 +396,7 @@ class _Course:
 
     def give_back(self) -> None:
         """The weights to keep into the model: the best, or the average, or the last."""
-        self.model.load_state_dict(self.best.weights or self._weights())
-        self.model.requires_grad_(True).cpu().eval()
+        self.learner.give_back(self.best.weights or self.learner.weights())
 
     def _save(self, teller: "_Teller") -> None:
         if self.run is None:
@@ -484,13 +404,10 @@ class _Course:
         teller.curves.sync()
         path = self.run.checkpoint
         part = path.with_name(f"{path.name}.part")
-        # Whole, however they are spread: a run goes on on any number of devices.
         kept = {
-            "model": all_whole(self.learner.state_dict()),
-            "optimizer": all_whole(self.optimizer.state_dict()),
+            **self.learner.state(),
             "step": self.step,
             "ended": self.ended,
-            "average": all_whole(self.average.weights) if self.average else {},
             "best": asdict(self.best),
         }
         if self.fabric.is_global_zero:
@@ -507,13 +424,7 @@ class _Course:
         assert self.run is not None
         try:
             kept = torch.load(self.run.checkpoint, map_location="cpu", weights_only=True)
-            into = self.learner.state_dict()
-            self.learner.load_state_dict(
-                {name: share_of(tensor, into[name]) for name, tensor in kept["model"].items()}
-            )
-            self._load_optimizer(kept["optimizer"])
-            if self.average:
-                self.average.load(kept["average"])
+            self.learner.load(kept)
             self.step, self.ended = int(kept["step"]), bool(kept["ended"])
             self.best = _Best(**kept["best"])
         # Whatever a damaged file makes torch say.
@@ -522,14 +433,6 @@ class _Course:
                 f"{self.run.checkpoint} is damaged, or of another version of geofm "
                 f"({type(error).__name__}); start again with --overwrite"
             ) from error
-
-    def _load_optimizer(self, state: dict[str, Any]) -> None:
-        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        for number, known in state["state"].items():
-            for name, value in known.items():
-                if value.shape == weights[number].shape:  # and no count of steps
-                    known[name] = share_of(value, weights[number])
-        self.optimizer.load_state_dict(state)
 
     def _stopped(self, number: int | None) -> NoReturn:
         if not self.fabric.is_global_zero:

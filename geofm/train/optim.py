@@ -1,10 +1,28 @@
-"""AdamW's parameter groups and the learning rate's course."""
+"""Learning rates of a model's parts, AdamW's parameter groups, and the rate's course."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from math import cos, pi
 from typing import Any
 
 from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A part of the model, or some of its weights, and their highest learning rate; 0 freezes."""
+
+    part: nn.Module | Iterable[nn.Parameter]
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.part, nn.Module):
+            # `Module.parameters()` can be read only once, and would train nothing after.
+            object.__setattr__(self, "part", tuple(self.part))
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.part.parameters() if isinstance(self.part, nn.Module) else self.part)
 
 
 def parameter_groups(

@@ -31,7 +31,8 @@ from geofm.tiles.dataset import Sample, Spot, TileDataset, valid_spots
 from geofm.tiles.statistics import BandStatistics, measure_statistics
 from geofm.train.config import EncoderShape, PretrainConfig
 from geofm.train.inputs import check_together, contract_of, normalise_batch
-from geofm.train.loop import Progress, Rate, Watch, fit, part_of
+from geofm.train.loop import Progress, Watch, fit, part_of
+from geofm.train.optim import Rate
 from geofm.train.run_folder import Run
 
 Bools = npt.NDArray[np.bool_]

@@ -9,7 +9,7 @@ from geofm.model.encoder import Encoder
 from geofm.model.lora import add_lora, lora_parameters
 from geofm.model.segmenter import Segmenter
 from geofm.train.config import FinetuneConfig
-from geofm.train.loop import Rate
+from geofm.train.optim import Rate
 
 
 def finetuning_rates(

@@ -16,9 +16,9 @@ from geofm.errors import ConfigError, ModelError, OutputError, SceneError, Stopp
 from geofm.tiles.dataset import Sample
 from geofm.train.average import WeightAverage
 from geofm.train.config import TrainingConfig
-from geofm.train.loop import Rate, Validation, fit
+from geofm.train.loop import Validation, fit
 from geofm.train.machine import check_shares, precision_of
-from geofm.train.optim import warmup_cosine
+from geofm.train.optim import Rate, warmup_cosine
 from geofm.train.run_folder import Run, finish, read_rows
 
 CONFIG = TrainingConfig(steps=30, batch_size=8, learning_rate=0.1, clip=2.0, precision="fp32")

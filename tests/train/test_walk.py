@@ -18,7 +18,8 @@ from geofm.scenes.window import Window
 from geofm.tasks import FLOOD, IGNORE
 from geofm.train.config import EncoderShape, FinetuneConfig, PretrainConfig, TrainingConfig
 from geofm.train.finetune import finetune_segmenter
-from geofm.train.loop import Rate, fit
+from geofm.train.loop import fit
+from geofm.train.optim import Rate
 from geofm.train.pretrain import hiding_noise, pretrain_encoder
 
 SHAPE = EncoderShape(image_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2)
