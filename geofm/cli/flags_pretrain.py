@@ -68,6 +68,15 @@ def _masking(group: Group) -> None:
         "less their mean over their deviation, or pixels",
     )
     group.add_argument(
+        "--light", metavar="X", type=float, help="let brightness vary by exp(X) (default: 0)"
+    )
+    group.add_argument(
+        "--tint",
+        metavar="X",
+        type=float,
+        help="let the brightness of each band vary by exp(X) (default: 0)",
+    )
+    group.add_argument(
         "--any-resolution",
         action="store_true",
         default=None,

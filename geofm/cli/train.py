@@ -89,7 +89,7 @@ def _pretrain_config(flags: Namespace) -> "PretrainConfig":
     from geofm import api
 
     shape = ("image_size", "patch_size", "embed_dim", "depth", "num_heads", "coordinates")
-    names = ("mask_ratio", "masking", "target", "any_resolution", "most_skipped")
+    names = ("mask_ratio", "masking", "target", "light", "tint", "any_resolution", "most_skipped")
     said = {name: value for name in names if (value := getattr(flags, name)) is not None}
     sizes = {name: value for name in shape if (value := getattr(flags, name)) is not None}
     if flags.sample_dates:

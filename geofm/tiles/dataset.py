@@ -29,6 +29,7 @@ ATTEMPTS = 32
 
 Counts = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Gains = npt.NDArray[np.float32]
 
 
 class Sample(NamedTuple):
@@ -85,6 +86,8 @@ class TileDataset(Dataset[Sample]):
         seed: of the draw.
         light: reflectance of a sample is multiplied by ``exp(u)``, ``u`` drawn
             from ``-light`` to ``light``: thin shadow, haze, another sun.
+        tint: beside it, each band's by ``exp(u)`` of its own, all dates alike: other soils,
+            leaves and waters than those of the areas.
         cache_bytes: decoded pixels kept, at most, in this process.
         dates: of a sample, T: drawn, ascending, from scenes that have more; 0 for all.
         enough: whether validity (T, H, W) of a sample will do. Another window is
@@ -107,6 +110,7 @@ class TileDataset(Dataset[Sample]):
         length: int,
         seed: int = 0,
         light: float = 0.0,
+        tint: float = 0.0,
         cache_bytes: int = 256 * 2**20,
         dates: int = 0,
         enough: Callable[[Bools], bool] | None = None,
@@ -119,6 +123,7 @@ class TileDataset(Dataset[Sample]):
         self.length = length
         self.seed = seed
         self.light = light
+        self.tint = tint
         self.dates = dates
         self.enough = enough
         self.unreadable: dict[str, str] = {}
@@ -163,9 +168,13 @@ class TileDataset(Dataset[Sample]):
             col = spot.col + int(random.integers(spot.width))
             window = _around(row, col, size=self.size, place=place)
             code = int(random.integers(TURNS))
-            gain = np.exp(random.uniform(-self.light, self.light))
-            dates = self._draw_dates(len(self.areas[area].scene.dates), random)
-            yield Draw(area, place, window, code, np.float32(gain), dates)
+            light = random.uniform(-self.light, self.light)
+            scene = self.areas[area].scene
+            dates = self._draw_dates(len(scene.dates), random)
+            # Drawn last, so that without it all else is as it was.
+            tint = random.uniform(-self.tint, self.tint, len(scene.bands)) if self.tint else 0.0
+            gain = np.exp(np.full(len(scene.bands), light) + tint)
+            yield Draw(area, place, window, code, gain.astype(np.float32), dates)
 
     def _draw_dates(self, count: int, random: np.random.Generator) -> tuple[int, ...]:
         if not self.dates or count == self.dates:
@@ -205,13 +214,17 @@ class TileDataset(Dataset[Sample]):
 
 
 class Draw(NamedTuple):
-    """Which area, which of its windows, where inside it, how turned, how bright, which dates."""
+    """Which area, which of its windows, where inside it, how turned, how bright, which dates.
+
+    Attributes:
+        gain: (C,), what reflectance is multiplied by.
+    """
 
     area: int
     place: Window
     window: Window
     turn: int
-    gain: np.float32
+    gain: Gains
     dates: tuple[int, ...]
 
 

@@ -135,7 +135,8 @@ class FixedWindows:
     def draw(self, index: int) -> Draw:
         """What window ``index`` is; reads nothing."""
         area, place, window, _ = self.windows[index]
-        return Draw(area, place, window, 0, np.float32(1), self._dates[area])
+        gain = np.ones(len(self._tiles.areas[area].scene.bands), np.float32)
+        return Draw(area, place, window, 0, gain, self._dates[area])
 
     def __getitem__(self, index: int) -> Sample:
         window, owned = self.windows[index][2:]

@@ -142,6 +142,9 @@ class PretrainConfig(TrainingConfig):
         light: reflectance of a sample, all its dates and bands together, varies by
             ``exp`` of up to this, up or down, so that the encoder meets other light than
             that of its scenes; 0 for none.
+        tint: beside it, reflectance of each band of a sample varies by ``exp`` of up to this,
+            up or down, all dates alike, so that the encoder meets other ground than that of
+            its scenes; 0 for none.
         most_skipped: share of the scenes that may be left out because they cannot be used.
     """
 
@@ -158,6 +161,7 @@ class PretrainConfig(TrainingConfig):
     decoder_heads: int = 6
     target: Literal["auto", "departures", "patches", "pixels"] = "auto"
     light: float = 0.0
+    tint: float = 0.0
     most_skipped: float = 0.1
 
     def __post_init__(self) -> None:
@@ -168,6 +172,7 @@ class PretrainConfig(TrainingConfig):
         _check("mask_ratio", self.mask_ratio, low=0.01, high=0.99)
         _check("coordinate_dropout", self.coordinate_dropout, low=0, high=1)
         _check("light", self.light, low=0, high=2)
+        _check("tint", self.tint, low=0, high=2)
         _check("most_skipped", self.most_skipped, low=0, high=1)
         for name in ("decoder_dim", "decoder_depth", "decoder_heads"):
             _check(name, getattr(self, name), low=1)

@@ -113,6 +113,7 @@ def pretrain_encoder(
         seed=config.seed,
         dates=contract.dates,
         light=config.light,
+        tint=config.tint,
         enough=sieve,
     )
     _check_samples(dataset)

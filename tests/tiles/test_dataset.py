@@ -172,6 +172,18 @@ def test_light_scales_reflectance_and_nothing_else(numbered):
     assert max(gains) - min(gains) > 0.6
 
 
+def test_tint_scales_each_band_alike_on_all_dates(numbered):
+    plain, lit = dataset_of(*numbered, PLACES), dataset_of(*numbered, PLACES, light=0.5)
+    tinted = dataset_of(*numbered, PLACES, light=0.5, tint=0.3)
+    for index in range(40):
+        a, b, c = plain[index], lit[index], tinted[index]
+        assert a.dn.equal(c.dn)
+        gain = (c.scale / b.scale).log()
+        assert gain.abs().max() <= 0.3 + 1e-6
+        assert (gain == gain[:1]).all()
+        assert len(gain[0].unique()) == gain.shape[1], "each band has its own"
+
+
 def test_a_class_weighs_the_root_of_its_pixels(array_scene, array_labels):
     codes = np.full((20, 40), IGNORE, np.uint8)
     codes[:, :10], codes[:2, 12:14] = 0, 1  # two hundred pixels of one class, four of the other
