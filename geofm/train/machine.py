@@ -23,6 +23,7 @@ from torch import nn
 
 from geofm.errors import ConfigError
 from geofm.model.blocks import Blocks
+from geofm.page import counted
 from geofm.processor import bfloat16_flags
 from geofm.train.config import TrainingConfig
 from geofm.train.spread import spread
@@ -70,9 +71,10 @@ def check_shares(config: TrainingConfig, world: int) -> None:
         ConfigError: ``batch_size`` is no multiple of processes times ``accumulate``.
     """
     if config.batch_size % (world * config.accumulate):
+        parts = f", each in {config.accumulate} parts" if config.accumulate > 1 else ""
         raise ConfigError(
             f"batch_size is {config.batch_size}; needed a multiple of {world * config.accumulate}, "
-            f"for {world} devices that compute their samples in {config.accumulate} parts each"
+            f"for {counted(world, 'device')} that share its samples{parts}"
         )
 
 
