@@ -128,6 +128,11 @@ class Fitted:
         """The loss of every step."""
         return tuple(row.loss for row in self.history)
 
+    @property
+    def seconds(self) -> float:
+        """That the steps took, all sittings of a resumed training together."""
+        return round(self.history[-1].seconds, 1) if self.history else 0.0
+
 
 @dataclass(slots=True)
 class _Best:

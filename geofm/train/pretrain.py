@@ -1,6 +1,5 @@
 """Pretraining by masked autoencoding: scenes without labels in, an encoder out."""
 
-import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -81,7 +80,6 @@ def pretrain_encoder(
         OutputError: the run's folder holds another training.
         Stopped: SIGTERM came; ``run.resume`` goes on.
     """
-    started = time.perf_counter()
     config = config or PretrainConfig()
     if not scenes:
         raise SceneError("no scene to train on; give one or more")
@@ -161,7 +159,7 @@ def pretrain_encoder(
         "config": asdict(config),
         "loss": fitted.loss,
         "losses": _curve(fitted.losses),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": fitted.seconds,
     }
     if encoder is not None:
         provenance["encoder"] = {

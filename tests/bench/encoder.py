@@ -15,8 +15,8 @@ from sets import bark_beetle, fires, flood_water, unlabelled
 
 from geofm.assess.rebuild import RebuildScore, rebuild_score
 from geofm.contract import PixelContract
-from geofm.model.folder import PretrainedEncoder, save_encoder
-from geofm.model.mae import Decoder, MaskedAutoencoder
+from geofm.model.folder import save_encoder
+from geofm.model.mae import MaskedAutoencoder
 from geofm.plot.ink import save_figure
 from geofm.plot.rebuilt import draw_rebuilt, rebuild_samples
 from geofm.scenes.match import masked_as
@@ -57,32 +57,21 @@ UNSEEN_SAMPLES = 1024
 def main(path: Path) -> None:
     torch.set_num_threads(1)  # blocks this narrow wait for threads longer than they compute
     path.parent.mkdir(parents=True, exist_ok=True)
-    scores: dict[str, RebuildScore] = {}
-
-    def look(_: int, mae: MaskedAutoencoder, __: TileDataset, contract: PixelContract) -> None:
-        unseen, places = unseen_samples(contract)
-        for name in sorted(set(places)):
-            figure = draw_rebuilt(rebuild_samples(mae, unseen[name], contract), contract)
-            save_figure(figure, path.with_name(f"{path.stem}_{name}.png"))
-            scores[name] = rebuild_score(mae, unseen[name], contract, groups=places[name])
-            print(f"\n{name}\n{scores[name]}", flush=True)
-
-    scenes = unlabelled()
+    scenes, runs = unlabelled(), [run_of(path, number) for number in (1, 2)]
     first = pretrain_encoder(
-        scenes, CONFIG, name="round 1", licences=LICENCES, run=run_of(path, 1), progress=tell
+        scenes, CONFIG, name="round 1", licences=LICENCES, run=runs[0], progress=tell
     )
     encoder = pretrain_encoder(
         scenes,
         SECOND,
         encoder=first,
-        decoder=decoder_of(run_of(path, 1), first),
+        decoder=autoencoder_of(runs[0], first.contract).decoder,
         name="geofm-small",
         licences=LICENCES,
-        run=run_of(path, 2),
+        run=runs[1],
         progress=tell,
-        watch=look,
-        watch_every=SECOND.steps,
     )
+    scores = scores_of(autoencoder_of(runs[1], encoder.contract), encoder.contract, path)
     told = {f"rebuilding {name}, never seen": plain(score) for name, score in scores.items()}
     provenance = {**encoder.provenance, "scores": told}
     save_encoder(replace(encoder, provenance=provenance), path, overwrite=True)
@@ -94,17 +83,31 @@ def tell(done: float, text: str) -> None:
 
 
 def run_of(path: Path, number: int) -> Run:
-    """A round's folder; one that was stopped goes on."""
+    """A round's folder; one that was stopped goes on, one that has ended is taken as it is."""
     folder = path.with_suffix(f".run{number}")
     return Run(folder=folder, resume=(folder / CHECKPOINT).exists())
 
 
-def decoder_of(run: Run, encoder: PretrainedEncoder) -> Decoder:
-    """The decoder of a round, which its checkpoint alone has kept."""
-    mae = new_autoencoder(CONFIG, encoder.contract)
+def autoencoder_of(run: Run, contract: PixelContract) -> MaskedAutoencoder:
+    """What a round came to, with the decoder, which its checkpoint alone has kept."""
+    mae = new_autoencoder(CONFIG, contract)
     kept = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
     mae.load_state_dict(kept["average"])
-    return mae.decoder
+    return mae.eval()
+
+
+def scores_of(
+    mae: MaskedAutoencoder, contract: PixelContract, path: Path
+) -> dict[str, RebuildScore]:
+    """Of each set's unseen half, with a picture beside ``path``."""
+    scores = {}
+    unseen, places = unseen_samples(contract)
+    for name, samples in unseen.items():
+        figure = draw_rebuilt(rebuild_samples(mae, samples, contract), contract)
+        save_figure(figure, path.with_name(f"{path.stem}_{name}.png"))
+        scores[name] = rebuild_score(mae, samples, contract, groups=places[name])
+        print(f"\n{name}\n{scores[name]}", flush=True)
+    return scores
 
 
 def unseen_samples(

@@ -266,6 +266,7 @@ def test_a_signal_ends_the_step_and_the_run_goes_on_from_it(tmp_path, number):
     assert tuple(rows) == fitted.history
     assert [row.step for row in rows] == list(range(1, 31))
     assert [row.seconds for row in rows] == sorted(row.seconds for row in rows)
+    assert fitted.seconds == round(rows[-1].seconds, 1)
 
     finish(run.folder)
     assert {path.name for path in run.folder.iterdir()} - {"tensorboard"} == {
