@@ -1,9 +1,8 @@
 """Pretrain a small encoder on real scenes: encoder.py [OUT.geofm].
 
-Reads ../shared/data; takes an hour and a half on one core. Scenes of open licences only, and
-their training halves only (`sets.unlabelled`). Two rounds: the second lets light and the
-colours of the ground vary more than the few places do. At the end the autoencoder is scored
-on the other halves, and a picture of what it rebuilds there is saved beside the folder.
+Reads ../shared/data; takes an hour on one core. Scenes of open licences only, and their
+training halves only (`sets.unlabelled`). At the end the autoencoder is scored on the other
+halves, and a picture of what it rebuilds there is saved beside the folder.
 """
 
 import sys
@@ -41,10 +40,6 @@ CONFIG = PretrainConfig(
     light=0.2,
     ema=0.999,
     any_resolution=True,  # 6 to 30 m: the encoder is to help at any of them
-    target="departures",
-)
-SECOND = replace(
-    CONFIG, steps=1500, learning_rate=8e-4, light=0.5, tint=0.2, encoder_rate=1.0, seed=1
 )
 LICENCES = (
     "NASA HLS v2.0 (open data)",
@@ -57,21 +52,12 @@ UNSEEN_SAMPLES = 1024
 def main(path: Path) -> None:
     torch.set_num_threads(1)  # blocks this narrow wait for threads longer than they compute
     path.parent.mkdir(parents=True, exist_ok=True)
-    scenes, runs = unlabelled(), [run_of(path, number) for number in (1, 2)]
-    first = pretrain_encoder(
-        scenes, CONFIG, name="round 1", licences=LICENCES, run=runs[0], progress=tell
-    )
+    folder = path.with_suffix(".run")
+    run = Run(folder=folder, resume=(folder / CHECKPOINT).exists())  # a stopped run goes on
     encoder = pretrain_encoder(
-        scenes,
-        SECOND,
-        encoder=first,
-        decoder=autoencoder_of(runs[0], first.contract).decoder,
-        name="geofm-small",
-        licences=LICENCES,
-        run=runs[1],
-        progress=tell,
+        unlabelled(), CONFIG, name="geofm-small", licences=LICENCES, run=run, progress=tell
     )
-    scores = scores_of(autoencoder_of(runs[1], encoder.contract), encoder.contract, path)
+    scores = scores_of(autoencoder_of(run, encoder.contract), encoder.contract, path)
     told = {f"rebuilding {name}, never seen": plain(score) for name, score in scores.items()}
     provenance = {**encoder.provenance, "scores": told}
     save_encoder(replace(encoder, provenance=provenance), path, overwrite=True)
@@ -82,14 +68,8 @@ def tell(done: float, text: str) -> None:
     print(f"\r{done:6.1%} {text:<70}", end="", file=sys.stderr, flush=True)
 
 
-def run_of(path: Path, number: int) -> Run:
-    """A round's folder; one that was stopped goes on, one that has ended is taken as it is."""
-    folder = path.with_suffix(f".run{number}")
-    return Run(folder=folder, resume=(folder / CHECKPOINT).exists())
-
-
 def autoencoder_of(run: Run, contract: PixelContract) -> MaskedAutoencoder:
-    """What a round came to, with the decoder, which its checkpoint alone has kept."""
+    """What training came to, with the decoder, which the checkpoint alone has kept."""
     mae = new_autoencoder(CONFIG, contract)
     kept = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
     mae.load_state_dict(kept["average"])
