@@ -40,7 +40,8 @@ class Learner:
     learns itself.
 
     Args:
-        loss: reads ``model``, of its own class or of an objective that holds it.
+        loss: a method of an object that holds ``model``, which is copied with it where a copy
+            learns.
         rates: parts of the model with their learning rates.
 
     Attributes:
