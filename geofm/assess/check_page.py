@@ -8,6 +8,7 @@ from geofm.assess.check import CheckReport, Finding
 from geofm.assess.chips import Rgb
 from geofm.assess.html import page_foot, page_head, png_address, write_html
 from geofm.assess.look import draw_pair
+from geofm.page import counted
 from geofm.scenes.catalog import Pair
 from geofm.tasks import MapClass
 
@@ -67,7 +68,7 @@ def _page(
 ) -> Iterator[str]:
     yield page_head(f"{title}: check", _STYLE)
     yield f"<h1>{escape(title)}</h1>"
-    yield f'<p class="faint">{report.pairs} pairs of scene and labels</p>'
+    yield f'<p class="faint">{counted(report.pairs, "pair")} of scene and labels</p>'
     for finding in report.findings:
         yield f'<div class="{finding.weight}">{escape(finding.text)}.{_about(finding)}</div>'
     if not report.findings:

@@ -36,7 +36,7 @@ def check(flags: Namespace, words: list[str], style: Style) -> Result:
         page = Path(flags.html)
         write_check_page(page, report, opened.pairs, classes, title=title, command=typed(words))
     width = max(map(len, (*report.facts, "given split"))) + 2
-    lines = [f"{style.title(title)}: {report.pairs} pairs of scene and labels"]
+    lines = [f"{style.title(title)}: {counted(report.pairs, 'pair')} of scene and labels"]
     total = max(sum(report.classes.values()), 1)
     shares = ", ".join(f"{name} {count / total:.1%}" for name, count in report.classes.items())
     rows = {
