@@ -158,6 +158,13 @@ def training(group: Group) -> None:
     )
 
 
+def light(group: Group) -> None:
+    """How samples differ from their scenes."""
+    group.add_argument(
+        "--light", metavar="X", type=float, help="let brightness vary by exp(X) (default: 0)"
+    )
+
+
 def training_run(group: Group) -> None:
     """How a training runs, and on what."""
     group.add_argument(

@@ -8,6 +8,7 @@ from geofm.cli.flags import (
     Command,
     common,
     labelled,
+    light,
     output,
     reading,
     task,
@@ -80,9 +81,7 @@ def _model(group: Group) -> None:
     group.add_argument(
         "--image-size", metavar="PX", type=count, help="side of a sample (default: the encoder's)"
     )
-    group.add_argument(
-        "--light", metavar="X", type=float, help="let brightness vary by exp(X) (default: 0)"
-    )
+    light(group)
     group.add_argument(
         "--features",
         metavar="DIR",

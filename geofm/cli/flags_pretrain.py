@@ -2,7 +2,16 @@
 
 from argparse import _ArgumentGroup as Group
 
-from geofm.cli.flags import READING, Command, common, output, reading, training, training_run
+from geofm.cli.flags import (
+    READING,
+    Command,
+    common,
+    light,
+    output,
+    reading,
+    training,
+    training_run,
+)
 from geofm.cli.values import count, names
 
 
@@ -67,9 +76,7 @@ def _masking(group: Group) -> None:
         help="what is rebuilt: departures from a smooth fill of what is seen (default), patches "
         "less their mean over their deviation, or pixels",
     )
-    group.add_argument(
-        "--light", metavar="X", type=float, help="let brightness vary by exp(X) (default: 0)"
-    )
+    light(group)
     group.add_argument(
         "--tint",
         metavar="X",

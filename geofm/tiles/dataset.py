@@ -171,10 +171,11 @@ class TileDataset(Dataset[Sample]):
             light = random.uniform(-self.light, self.light)
             scene = self.areas[area].scene
             dates = self._draw_dates(len(scene.dates), random)
-            # Drawn last, so that without it all else is as it was.
-            tint = random.uniform(-self.tint, self.tint, len(scene.bands)) if self.tint else 0.0
-            gain = np.exp(np.full(len(scene.bands), light) + tint)
-            yield Draw(area, place, window, code, gain.astype(np.float32), dates)
+            tint = np.zeros(len(scene.bands))
+            if self.tint:  # drawn last, so that without it all else is as it was
+                tint = random.uniform(-self.tint, self.tint, len(scene.bands))
+            gain = np.exp(light + tint).astype(np.float32)
+            yield Draw(area, place, window, code, gain, dates)
 
     def _draw_dates(self, count: int, random: np.random.Generator) -> tuple[int, ...]:
         if not self.dates or count == self.dates:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from geofm.tiles.dataset import Sample
-from geofm.train.average import WeightAverage, lent, weights_of
+from geofm.train.average import WeightAverage, lent
 from geofm.train.config import TrainingConfig
 from geofm.train.optim import Rate, parameter_groups
 from geofm.train.spread import all_whole, share_of, whole
@@ -111,7 +111,7 @@ class Learner:
 
     def weights(self) -> dict[str, Tensor]:
         """Those that would come back now, whole. All processes must ask."""
-        return all_whole(self._average.weights if self._average else weights_of(self._live))
+        return all_whole(self._average.weights if self._average else self._live.state_dict())
 
     @contextmanager
     def lent(self) -> Iterator[dict[str, Tensor]]:

@@ -105,6 +105,20 @@ def started(out, *flags, before=()):
     )
 
 
+def hit(process, run, lines, how):
+    """Send a signal to a training with so many lines in its curve; what it said."""
+    metrics, deadline = run / "metrics.csv", time.monotonic() + 300
+    try:
+        while not metrics.is_file() or metrics.read_text().count("\n") < lines:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(how)
+        return process.communicate(timeout=300)[0]
+    finally:
+        process.kill()
+
+
 @pytest.fixture(scope="module")
 def alone():
     """What one process comes to, never stopped."""
@@ -166,17 +180,8 @@ def test_a_killed_run_goes_on_to_the_same_curve(alone, tmp_path):
     expected, weights = alone
     out = tmp_path / "killed.pt"
     metrics = out.with_suffix(".run") / "metrics.csv"
-    process = started(out, "--wait", 0.02)
-    try:
-        # Beyond the second checkpoint, in the middle of the next ten steps.
-        deadline = time.monotonic() + 300
-        while not metrics.is_file() or metrics.read_text().count("\n") < 24:
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    # Beyond the second checkpoint, in the middle of the next ten steps.
+    hit(started(out, "--wait", 0.02), metrics.parent, 24, signal.SIGKILL)
     assert not out.exists()
 
     fitted, resumed = went_on(metrics.parent)
@@ -195,18 +200,7 @@ def test_all_processes_stop_when_one_is_told_to(alone, tmp_path):
     process = started(
         out, "--devices", 2, "--wait", 0.02, before=[*torchrun, "--master-port=0", "--standalone"]
     )
-    try:
-        deadline = time.monotonic() + 300
-        metrics = folder / "metrics.csv"
-        while not metrics.is_file() or metrics.read_text().count("\n") < 14:
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=300)[0]
-    finally:
-        process.kill()
-    assert "stopped after step" in said
+    assert "stopped after step" in hit(process, folder, 14, signal.SIGTERM)
     assert json.loads((folder / "settings.json").read_text())["sha256"]
 
     fitted, _ = went_on(folder)
@@ -220,16 +214,7 @@ def test_spread_weights_go_on_spread_and_whole(alone, tmp_path):
     folder = out.with_suffix(".run")
     flags = ("--devices", 2, "--strategy", "fsdp")
     process = started(out, *flags, "--wait", 0.02)
-    try:
-        deadline = time.monotonic() + 300
-        while not (folder / "last.ckpt").is_file():
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        assert "stopped after step" in process.communicate(timeout=300)[0]
-    finally:
-        process.kill()
+    assert "stopped after step" in hit(process, folder, 14, signal.SIGTERM)
     copy = shutil.copytree(folder, tmp_path / "copy.run")
 
     finished(started(out, *flags, "--resume"))
