@@ -18,7 +18,7 @@ from geofm.model.coordinates import Coordinates
 from geofm.model.mae import MaskedAutoencoder, patch_moments
 from geofm.model.metrics import MIN_BLOCKS, ROUNDS, Interval, interval_of
 from geofm.model.patches import patchify, unpatchify
-from geofm.model.smooth import image_variance
+from geofm.model.smooth import image_variance, smooth_fill
 from geofm.tiles.dataset import Sample, TileDataset
 from geofm.train.inputs import normalise_batch
 from geofm.train.pretrain import hiding_noise
@@ -136,9 +136,9 @@ class RebuildScore:
     note: str
 
     def __str__(self) -> str:
-        lines = [f"{'rebuilt':<22}{_text(self.error, self.interval)}"]
+        lines = [f"{'rebuilt':<26}{_text(self.error, self.interval)}"]
         lines += [
-            f"{fill.name:<22}{_text(fill.error, fill.interval)}  "
+            f"{fill.name:<26}{_text(fill.error, fill.interval)}  "
             f"the encoder takes away {_text(fill.gain, fill.gain_interval)} of it"
             for fill in self.fills
         ]
@@ -157,9 +157,10 @@ def rebuild_score(
 ) -> RebuildScore:
     """Score an autoencoder on every sample of a dataset of areas it never saw.
 
-    Three see the same visible valid pixels and are scored on the same hidden valid ones:
+    All see the same visible valid pixels and are scored on the same hidden valid ones:
     the autoencoder, the mean of the visible (by image, band and date), and a bilinear
-    fill; with several dates also one that looks through time.
+    fill; of ``"departures"`` also the fill that they are from, which a network that has
+    learnt nothing comes to; with several dates also one that looks through time.
 
     Args:
         dataset: of areas that no training read; its bands are the contract's.
@@ -175,6 +176,7 @@ def rebuild_score(
     device = next(mae.parameters()).device
     names = list(groups or map(str, range(len(dataset.areas))))
     errors, counts = [], []
+    fills: dict[str, Tensor] = {}
     for first in range(0, len(dataset), batch_size):
         indexes = range(first, min(first + batch_size, len(dataset)))
         batch: Sample = default_collate([dataset[i] for i in indexes])
@@ -183,7 +185,9 @@ def rebuild_score(
         tokens = prod(mae.encoder.token_grid(image))
         noise = hiding_noise(batch.number.cpu(), tokens=tokens, seed=seed).to(device)
         rebuilt = rebuild(mae, image, batch.valid, noise=noise)
-        errors.append(np.stack([_errors(mae, rebuilt, fill) for fill in _candidates(rebuilt)]))
+        fills = _fills(mae, rebuilt)
+        found = [rebuilt.prediction, *fills.values()]
+        errors.append(np.stack([_errors(mae, rebuilt, candidate) for candidate in found]))
         counts.append(rebuilt.scored.sum(dim=(1, 2, 3)).cpu().numpy())
         if progress:
             progress(indexes.stop / len(dataset))
@@ -193,25 +197,21 @@ def rebuild_score(
     _, group = np.unique(which, return_inverse=True)
     sums = np.stack([np.bincount(group, column) for column in error.T], axis=1, dtype=np.float64)
     pixels = np.bincount(group, count).astype(np.float64)
-    return _score(sums[pixels > 0], pixels[pixels > 0], dates=contract.dates, samples=count)
+    return _score(sums[pixels > 0], pixels[pixels > 0], fills=list(fills), samples=count)
 
 
-def _candidates(rebuilt: Rebuilt) -> list[Tensor]:
-    """What each puts in hidden places, in the order of `_names`."""
-    found = [
-        rebuilt.prediction,
-        mean_fill(rebuilt.image, rebuilt.known),
-        bilinear_fill(rebuilt.image, rebuilt.known),
-    ]
-    if rebuilt.image.shape[1] > 1:
-        found.append(bilinear_fill(rebuilt.image, rebuilt.known, through_time=True))
+def _fills(mae: MaskedAutoencoder, rebuilt: Rebuilt) -> dict[str, Tensor]:
+    """What each fill puts in hidden places, by its name."""
+    image, known = rebuilt.image, rebuilt.known
+    found = {
+        "mean of the visible": mean_fill(image, known),
+        "bilinear fill": bilinear_fill(image, known),
+    }
+    if mae.config.target == "departures":
+        found["the fill it departs from"] = smooth_fill(image, known)
+    if image.shape[1] > 1:
+        found["fill through time"] = bilinear_fill(image, known, through_time=True)
     return found
-
-
-def _names(dates: int) -> tuple[str, ...]:
-    """Of the fills."""
-    space = ("mean of the visible", "bilinear fill")
-    return (*space, "fill through time") if dates > 1 else space
 
 
 def _errors(mae: MaskedAutoencoder, rebuilt: Rebuilt, candidate: Tensor) -> Floats:
@@ -236,8 +236,8 @@ def _errors(mae: MaskedAutoencoder, rebuilt: Rebuilt, candidate: Tensor) -> Floa
     return summed
 
 
-def _score(sums: Floats, pixels: Floats, *, dates: int, samples: Floats) -> RebuildScore:
-    """Scores from sums of squared errors (groups, candidates) and pixels (groups,)."""
+def _score(sums: Floats, pixels: Floats, *, fills: Sequence[str], samples: Floats) -> RebuildScore:
+    """Scores from sums of squared errors (groups, 1 + fills) and pixels (groups,)."""
     groups = len(pixels)
     if not groups:
         raise SceneError(
@@ -263,7 +263,7 @@ def _score(sums: Floats, pixels: Floats, *, dates: int, samples: Floats) -> Rebu
                 gain=float(1 - found[0] / found[at]),
                 gain_interval=interval(1 - drawn[:, 0] / drawn[:, at]),
             )
-            for at, name in enumerate(_names(dates), start=1)
+            for at, name in enumerate(fills, start=1)
         ),
         samples=int((samples > 0).sum()),
         pixels=int(pixels.sum()),

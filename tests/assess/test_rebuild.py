@@ -134,8 +134,19 @@ def test_the_score_is_the_loss_of_training(make_scene, target, dates) -> None:
         total, pixels = total + output.loss.item() * count, pixels + count
     assert score.error == pytest.approx(total / pixels, rel=1e-5)
     assert score.pixels == pixels
-    assert len(score.fills) == (2 if dates == 1 else 3)
+    assert len(score.fills) == 2 + (dates > 1) + (target == "departures")
     assert str(score).startswith("rebuilt")
+
+
+def test_one_that_has_learnt_nothing_comes_to_the_fill_it_departs_from(make_scene) -> None:
+    dataset, contract = tiles([open_scene(make_scene())])
+    mae = small_mae(target="departures")
+    torch.nn.init.zeros_(mae.decoder.decoder_pred.weight)
+    torch.nn.init.zeros_(mae.decoder.decoder_pred.bias)
+    score = rebuild_score(mae, dataset, contract)
+    fill = next(fill for fill in score.fills if fill.name == "the fill it departs from")
+    assert fill.error == pytest.approx(score.error)
+    assert fill.gain == pytest.approx(0, abs=1e-9)
 
 
 def test_a_perfect_autoencoder_takes_all_error_away(make_scene, monkeypatch) -> None:
