@@ -147,6 +147,16 @@ def test_a_key_that_no_command_knows_is_refused(write, text, said):
         parse(["finetune", "--config", str(write(text)), "--task", "flood", "-o", "x.geofm"])
 
 
+@pytest.mark.parametrize("value", ["depht = 2", 'depth = "6"', "depth = 0"])
+def test_a_table_of_settings_is_never_taken_for_the_flag_of_its_name(write, value):
+    """``[encoder]`` holds the size of a new one, ``--encoder`` names one to go on from."""
+    path = write(f'scenes = ["a.tif"]\noutput = "e.geofm"\n[encoder]\n{value}')
+    flags = parse(["pretrain", "--config", str(path)])
+    assert flags.encoder is None
+    with pytest.raises(ConfigError, match="line 4: .*dep"):
+        config_of(PretrainConfig, flags.settings)
+
+
 def test_a_config_of_ones_own():
     @dataclass(frozen=True)
     class Pair:

@@ -20,7 +20,7 @@ from geofm.model.metrics import MIN_BLOCKS, ROUNDS, Interval, interval_of
 from geofm.model.patches import patchify, unpatchify
 from geofm.model.smooth import image_variance, smooth_fill
 from geofm.tiles.dataset import Sample, TileDataset
-from geofm.train.inputs import normalise_batch
+from geofm.train.inputs import coordinates_of, normalise_batch
 from geofm.train.pretrain import hiding_noise
 
 Floats = npt.NDArray[np.float64]
@@ -184,7 +184,8 @@ def rebuild_score(
         image = normalise_batch(batch, contract)
         tokens = prod(mae.encoder.token_grid(image))
         noise = hiding_noise(batch.number.cpu(), tokens=tokens, seed=seed).to(device)
-        rebuilt = rebuild(mae, image, batch.valid, noise=noise)
+        told = coordinates_of(batch, mae.encoder.config.coordinates)
+        rebuilt = rebuild(mae, image, batch.valid, noise=noise, coordinates=told)
         fills = _fills(mae, rebuilt)
         found = [rebuilt.prediction, *fills.values()]
         errors.append(np.stack([_errors(mae, rebuilt, candidate) for candidate in found]))

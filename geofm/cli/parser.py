@@ -140,7 +140,9 @@ def _from_file(parser: Parser, words: list[str]) -> tuple[list[str], Settings]:
     kept = {}
     check_keys(said.values, fields | set(actions), said)
     for name, value in said.values.items():
-        if name in fields and (name not in actions or fits(kind, name, value)):
+        # A table is settings, whatever is wrong in it; a flag beside it takes a word.
+        nested = isinstance(value, dict)
+        if name in fields and (name not in actions or nested or fits(kind, name, value)):
             kept[name] = value
         else:
             found += _as_words(actions[name], value)

@@ -108,7 +108,7 @@ def _pretrained(
     scenes = encoder.provenance["scenes"]
     lines = [f"{scenes['used']} scenes, {scenes['valid_share']:.0%} of their pixels valid"]
     if scenes["left_out"]:
-        named = [f"  {name}: {reason}" for name, reason in list(scenes["why"].items())[:10]]
+        named = [f"  {name}: {reason}" for name, reason in scenes["why"][:10]]
         more = ["  ..."] if scenes["left_out"] > len(named) else []
         lines += [f"{scenes['left_out']} scenes left out:", *named, *more]
     lines.append(f"loss {encoder.provenance['loss']:.4f}, {encoder.provenance['seconds']:.0f} s")

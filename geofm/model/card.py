@@ -7,6 +7,7 @@ from geofm.bands import LEVEL_NAMES
 from geofm.model.licences import model_terms
 from geofm.model.schema import ContractFields, Description, Provenance, SegmenterFile
 from geofm.model.score_tables import plain, score_tables
+from geofm.page import counted
 
 MAP_FILE = "footprint.svg"
 """A small map of the training footprint, beside the card."""
@@ -117,6 +118,7 @@ def _training(description: Description) -> Iterator[str]:
     if provenance.encoder is not None:
         name = provenance.encoder.get("name", "a pretrained encoder without a name")
         yield f"- Began with: {plain(str(name))}."
+    yield from _course(provenance)
     for change in provenance.adapted:
         yield f"- Other than its encoder's pixels: {plain(change)}."
     yield f"- Sources: {_some(provenance.sources)}."
@@ -133,6 +135,26 @@ def _training(description: Description) -> Iterator[str]:
     else:
         yield "Not recorded: its scenes say nothing of where they lie."
     yield ""
+
+
+def _course(provenance: Provenance) -> Iterator[str]:
+    """What a pretraining read and came to, as far as the folder says it."""
+    match provenance.model_extra:
+        case {
+            "method": str() as method,
+            "scenes": {
+                "used": int() as used,
+                "left_out": int() as left_out,
+                "valid_share": float() as valid,
+            },
+            "config": {"steps": int() as steps},
+            "loss": float() as loss,
+        }:
+            kept = f"{counted(used, 'scene')}, {valid:.0%} of their pixels valid"
+            yield f"- {plain(method).capitalize()} of {kept}: {steps:,} steps, loss {loss:.4f}."
+            if left_out:
+                why = "could not be used; model.json says why (`provenance.scenes`)"
+                yield f"- Left out: {counted(left_out, 'scene')}, which {why}."
 
 
 _MOST_SOURCES = 12

@@ -22,7 +22,7 @@ from geofm.model.mae import MaskedAutoencoder
 from geofm.plot.ink import FAINT, INK, PALE, WIDTH, new_figure, picture_axes, save_figure
 from geofm.scenes.picture import colours, composite, stretch
 from geofm.tiles.dataset import Sample, TileDataset
-from geofm.train.inputs import normalise_batch
+from geofm.train.inputs import coordinates_of, normalise_batch
 from geofm.train.pretrain import hiding_noise
 from geofm.train.run_folder import Run
 
@@ -147,7 +147,8 @@ def rebuild_samples(
     image = normalise_batch(batch, contract)
     tokens = prod(mae.encoder.token_grid(image))
     noise = hiding_noise(batch.number.cpu(), tokens=tokens, seed=0).to(image.device)
-    return rebuild(mae, image, batch.valid, noise=noise)
+    told = coordinates_of(batch, mae.encoder.config.coordinates)
+    return rebuild(mae, image, batch.valid, noise=noise, coordinates=told)
 
 
 def save_look(

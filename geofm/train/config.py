@@ -146,6 +146,10 @@ class PretrainConfig(TrainingConfig):
             up or down, all dates alike, so that the encoder meets other ground than that of
             its scenes; 0 for none.
         most_skipped: share of the scenes that may be left out because they cannot be used.
+
+    Raises:
+        ConfigError: a value is out of range.
+        SceneError: no quality class is called so.
     """
 
     encoder: EncoderShape = field(default_factory=EncoderShape)
@@ -178,6 +182,9 @@ class PretrainConfig(TrainingConfig):
             _check(name, getattr(self, name), low=1)
         _check_choice("masking", self.masking, ("random", "tube"))
         _check_choice("target", self.target, ("auto", "departures", "patches", "pixels"))
+        from geofm.scenes.quality import check_qa_classes  # numpy loads when settings are made
+
+        check_qa_classes(self.masked_qa)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

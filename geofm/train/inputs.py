@@ -7,6 +7,7 @@ from torch import Tensor
 
 from geofm.contract import PixelContract
 from geofm.errors import GridError, SceneError, UnitsError
+from geofm.model.coordinates import CoordinateKind, Coordinates
 from geofm.scenes.match import MAX_RESOLUTION_RATIO
 from geofm.scenes.reader import Scene
 from geofm.tiles.area import Area
@@ -100,4 +101,14 @@ def normalise_batch(batch: Sample, contract: PixelContract) -> Tensor:
         offset=batch.offset,
         mean=torch.tensor(contract.mean, dtype=torch.float32, device=device),
         std=torch.tensor(contract.std, dtype=torch.float32, device=device),
+    )
+
+
+def coordinates_of(batch: Sample, reads: Sequence[CoordinateKind]) -> Coordinates | None:
+    """When and where a batch was taken, of what an encoder reads; None for one that reads none."""
+    if not reads:
+        return None
+    return Coordinates(
+        when=batch.when if "time" in reads else None,
+        where=batch.where if "location" in reads else None,
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -29,7 +29,7 @@ from geofm.tiles.area import Area, areas_of, footprint
 from geofm.tiles.dataset import Sample, Spot, TileDataset, valid_spots
 from geofm.tiles.statistics import BandStatistics, measure_statistics
 from geofm.train.config import EncoderShape, PretrainConfig
-from geofm.train.inputs import check_together, contract_of, normalise_batch
+from geofm.train.inputs import check_together, contract_of, coordinates_of, normalise_batch
 from geofm.train.loop import Progress, Watch, fit, part_of
 from geofm.train.optim import Rate
 from geofm.train.run_folder import Run
@@ -83,13 +83,25 @@ def pretrain_encoder(
     config = config or PretrainConfig()
     if not scenes:
         raise SceneError("no scene to train on; give one or more")
+    if encoder is not None:
+        config = replace(config, encoder=_shape_to_go_on(config.encoder, encoder))
     dates = _dates_of_a_sample(config, encoder)
     read = [_as_read(scene, config, encoder) for scene in scenes]
     areas, few = _long_enough(areas_of(read, windows), dates)
-    check_skipped(few, len(scenes), most=config.most_skipped)
+    every = len(scenes) + len(skipped)
+    check_skipped([*skipped, *few], every, most=config.most_skipped)
     check_together(
         [area.scene for area in areas], dates=dates, any_resolution=config.any_resolution
     )
+    mae = new_autoencoder(
+        config,
+        bands=len(areas[0].scene.bands),
+        dates=dates or len(areas[0].scene.dates),
+        encoder=encoder,
+        decoder=decoder,
+    )
+    if encoder is None:
+        _check_coordinates(config.encoder, [area.scene for area in areas])
     tell = part_of(progress, 0.0, 0.1)
     statistics = measure_statistics(
         areas, skip_unreadable=True, progress=lambda done: tell(done, "band statistics")
@@ -98,11 +110,11 @@ def pretrain_encoder(
     contract = replace(contract, masked_qa=config.masked_qa)
     if encoder is not None:
         contract = replace(contract, mean=encoder.contract.mean, std=encoder.contract.std)
-    mae = new_autoencoder(config, contract, encoder=encoder, decoder=decoder)
     size, sieve = mae.encoder.config.image_size, Sieve.of(mae)
     found = _usable(areas, statistics, size=size, dates=contract.dates, sieve=sieve)
-    check_skipped([*few, *found.unreadable], len(scenes), most=config.most_skipped)
-    left_out = [*skipped, *few, *found.unreadable, *found.empty]
+    cannot_be_used = [*skipped, *few, *found.unreadable]
+    check_skipped(cannot_be_used, every, most=config.most_skipped)
+    left_out = [*cannot_be_used, *found.empty]
     dataset = TileDataset(
         areas,
         found.spots,
@@ -152,7 +164,8 @@ def pretrain_encoder(
         "scenes": {
             "used": len(used),
             "left_out": len(left_out),
-            "why": {one.name: one.reason for one in left_out[:_MOST_NAMED]},
+            # Pairs: scenes of two folders may have one name.
+            "why": [[one.name, one.reason] for one in left_out[:_MOST_NAMED]],
             "valid_share": round(sum(map(statistics.found, used)) / max(statistics.pixels, 1), 4),
             "resolutions": _resolutions([areas[at].scene for at in used]),
         },
@@ -173,7 +186,7 @@ def pretrain_encoder(
 
 
 _MOST_NAMED = 1000
-"""Scenes left out that a card names; it counts them all."""
+"""Scenes left out that a folder names; it counts them all."""
 
 
 class Start(NamedTuple):
@@ -245,10 +258,48 @@ def _long_enough(areas: Sequence[Area], dates: int) -> tuple[list[Area], list[Sk
     return [area for area in areas if area not in few], reasons
 
 
+def _shape_to_go_on(said: EncoderShape, encoder: PretrainedEncoder) -> EncoderShape:
+    """The shape of the encoder that training goes on from.
+
+    Raises:
+        ConfigError: another was asked for.
+    """
+    own, usual = encoder.encoder.config, EncoderShape()
+    shape = EncoderShape(**{entry.name: getattr(own, entry.name) for entry in fields(EncoderShape)})
+    for entry in fields(EncoderShape):
+        asked, found = getattr(said, entry.name), getattr(shape, entry.name)
+        if asked not in (found, getattr(usual, entry.name)):
+            raise ConfigError(
+                f"{entry.name} is {asked}; {encoder.name}, which training goes on from, has "
+                f"{found or 'none'}; leave it out, or begin a new encoder"
+            )
+    return shape
+
+
+def _check_coordinates(shape: EncoderShape, scenes: Sequence[Scene]) -> None:
+    """Some scene tells what the encoder is to be told.
+
+    Raises:
+        ConfigError: none does.
+    """
+    told = {
+        "time": any(day is not None for scene in scenes for day in scene.dates),
+        "location": any(scene.geobox.crs is not None for scene in scenes),
+    }
+    for name in shape.coordinates:
+        if not told[name]:
+            lacks = "a date" if name == "time" else "a CRS"
+            raise ConfigError(
+                f"coordinates hold {name}, and none of {len(scenes)} scenes has {lacks}; leave "
+                "it out, or give scenes that tell it"
+            )
+
+
 def new_autoencoder(
     config: PretrainConfig,
-    contract: PixelContract,
     *,
+    bands: int,
+    dates: int,
     encoder: PretrainedEncoder | None = None,
     decoder: Decoder | None = None,
 ) -> MaskedAutoencoder:
@@ -269,7 +320,7 @@ def new_autoencoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if encoder is None:
-            shape = encoder_config(config.encoder, bands=len(contract.bands), dates=contract.dates)
+            shape = encoder_config(config.encoder, bands=bands, dates=dates)
             backbone = Encoder(shape)
         else:
             backbone = deepcopy(encoder.encoder)
@@ -442,18 +493,16 @@ class Rebuilding:
 
     def _coordinates(self, batch: Sample) -> Coordinates | None:
         """Those that the encoder reads; NaN where a sample is not told."""
-        reads = self.mae.encoder.config.coordinates
-        if not reads:
+        told = coordinates_of(batch, self.mae.encoder.config.coordinates)
+        if told is None:
             return None
         untold = untold_codes(batch.number, share=self.dropout, seed=self.seed)
         time, place = untold.to(batch.dn.device).unbind(1)
         return Coordinates(
-            when=batch.when.masked_fill(time[:, None, None], torch.nan)
-            if "time" in reads
-            else None,
-            where=batch.where.masked_fill(place[:, None], torch.nan)
-            if "location" in reads
-            else None,
+            when=None
+            if told.when is None
+            else told.when.masked_fill(time[:, None, None], torch.nan),
+            where=None if told.where is None else told.where.masked_fill(place[:, None], torch.nan),
         )
 
 

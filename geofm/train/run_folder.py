@@ -5,6 +5,7 @@
         metrics.csv     a line a step
         last.ckpt       all that is needed to go on; gone once the result is saved
         tensorboard/    the same curves, where tensorboard is installed
+        pictures/       of a pretraining: what it rebuilds, as it goes on
 
 A checkpoint appears whole or not at all. Lines of steps after the last
 checkpoint are dropped when a run goes on, and written again.
@@ -158,11 +159,12 @@ class Curves:
             return
         folder.mkdir(exist_ok=True)
         path = folder / "metrics.csv"
-        if after and path.is_file():
-            self.rows = [row for row in read_rows(path) if row.step <= after]
-        else:
+        if not after:
             finish(folder)
-            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+            for drawn in ("tensorboard", "pictures"):
+                shutil.rmtree(folder / drawn, ignore_errors=True)
+        elif path.is_file():
+            self.rows = [row for row in read_rows(path) if row.step <= after]
         whole = {"sha256": digest(settings), "settings": plain(settings)}
         _replace(folder / "settings.json", json.dumps(whole, indent=2))
         lines = [",".join(Row._fields), *(_line(row) for row in self.rows)]

@@ -149,6 +149,37 @@ def test_one_that_has_learnt_nothing_comes_to_the_fill_it_departs_from(make_scen
     assert fill.gain == pytest.approx(0, abs=1e-9)
 
 
+def test_an_encoder_that_reads_coordinates_is_told_them(make_scene, monkeypatch) -> None:
+    """As in training: nothing would be scored as it was learnt without them."""
+    from geofm.assess import rebuild as room
+
+    dataset, contract = tiles([open_scene(make_scene(dates=2))], 2)
+    shape = EncoderConfig(
+        bands=6,
+        dates=2,
+        image_size=32,
+        patch_size=8,
+        embed_dim=32,
+        depth=1,
+        num_heads=2,
+        coordinates=("time",),
+    )
+    mae = MaskedAutoencoder(
+        Encoder(shape), MaeConfig(decoder_dim=32, decoder_depth=1, decoder_heads=2)
+    )
+    told = []
+    right = room.rebuild
+
+    def spy(*given, coordinates, **options):
+        told.append(coordinates)
+        return right(*given, coordinates=coordinates, **options)
+
+    monkeypatch.setattr(room, "rebuild", spy)
+    rebuild_score(mae, dataset, contract)
+    assert told[0].where is None
+    assert told[0].when.tolist() == [dataset[i].when.tolist() for i in range(2)]
+
+
 def test_a_perfect_autoencoder_takes_all_error_away(make_scene, monkeypatch) -> None:
     from geofm.assess import rebuild as room
 

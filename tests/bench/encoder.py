@@ -70,7 +70,7 @@ def tell(done: float, text: str) -> None:
 
 def autoencoder_of(run: Run, contract: PixelContract) -> MaskedAutoencoder:
     """What training came to, with the decoder, which the checkpoint alone has kept."""
-    mae = new_autoencoder(CONFIG, contract)
+    mae = new_autoencoder(CONFIG, bands=len(contract.bands), dates=contract.dates)
     kept = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
     mae.load_state_dict(kept["average"])
     return mae.eval()

@@ -10,7 +10,7 @@ import rasterio
 import torch
 from affine import Affine
 
-from geofm.errors import ConfigError, GridError, SceneError, UnitsError
+from geofm.errors import ConfigError, GridError, ModelError, SceneError, UnitsError
 from geofm.model.folder import load_encoder_folder, save_encoder
 from geofm.scenes.open import open_scene
 from geofm.scenes.skipped import Skipped
@@ -89,7 +89,7 @@ def test_a_scene_full_of_cloud_is_left_out_by_name(make_scene, tmp_path):
     full = clouded(make_scene, tmp_path, "full", 5000, share=1.0)
     found = pretrain_encoder([clear, full], CONFIG)
     assert found.provenance["sources"] == ["clear"]
-    assert found.provenance["scenes"]["why"] == {
+    assert dict(found.provenance["scenes"]["why"]) == {
         "full": "no valid pixel: nodata, or set aside by quality"
     }
     assert found.provenance["scenes"]["left_out"] == 1
@@ -116,7 +116,7 @@ def test_one_damaged_file_in_a_hundred_is_left_out_by_name(make_scene):
     found = pretrain_encoder(scenes, CONFIG)
     told = found.provenance["scenes"]
     assert (told["used"], told["left_out"]) == (99, 1)
-    assert "cannot be read" in told["why"]["s41"]
+    assert "cannot be read" in dict(told["why"])["s41"]
     assert "s41" not in found.provenance["sources"]
     others = pretrain_encoder(scenes[:41] + scenes[42:], CONFIG)
     assert others.contract == found.contract
@@ -143,7 +143,7 @@ def test_a_scene_too_small_to_fill_a_sample_is_left_out(make_scene):
     small = open_scene(make_scene("small.tif", height=7, width=7, nodata_corner=False))
     large = open_scene(make_scene("large.tif"))
     found = pretrain_encoder([small, large], replace(CONFIG, mask_ratio=0.5))
-    assert found.provenance["scenes"]["why"] == {
+    assert dict(found.provenance["scenes"]["why"]) == {
         "small": "7 x 7 px fill too few patches of a sample of 16 px"
     }
     with pytest.raises(SceneError, match="none of 1 scenes can be learnt from: small: 7 x 7 px"):
@@ -154,10 +154,8 @@ def test_the_sieve_says_what_the_autoencoder_can_use():
     random = np.random.default_rng(0)
     for masking in ("random", "tube"):
         for dates in (1, 3):
-            from geofm.contract import PixelContract
-
-            contract = PixelContract(("red",), "toa", (0.1,), (0.1,), 10.0, dates=dates)
-            mae = new_autoencoder(replace(CONFIG, masking=masking, mask_ratio=0.6), contract)
+            config = replace(CONFIG, masking=masking, mask_ratio=0.6)
+            mae = new_autoencoder(config, bands=1, dates=dates)
             sieve = Sieve.of(mae)
             verdicts = []
             for share in np.linspace(0, 1, 60):
@@ -181,7 +179,7 @@ def test_dates_are_drawn_from_longer_series(make_scene):
     assert found.encoder.config.grid[0] == 2
     config = replace(CONFIG, dates=2, most_skipped=0.5)
     both = pretrain_encoder([long, short], config)
-    assert both.provenance["scenes"]["why"] == {"short": "1 of 2 dates that a sample has"}
+    assert dict(both.provenance["scenes"]["why"]) == {"short": "1 of 2 dates that a sample has"}
     with pytest.raises(SceneError, match="short has 1 dates, long has 5.*dates="):
         pretrain_encoder([long, short], CONFIG)
 
@@ -210,7 +208,7 @@ def test_codes_are_told_and_dropped_by_number_alone(make_scene):
     assert np.isfinite(found.provenance["loss"])
     assert same(weights(found), weights(pretrain_encoder(scenes, config)))
     untold = pretrain_encoder(scenes, replace(config, coordinate_dropout=1.0))
-    begun = new_autoencoder(config, found.contract).encoder
+    begun = new_autoencoder(config, bands=6, dates=2).encoder
     for name in ("temporal_embed_enc", "location_embed_enc"):
         scale = f"{name}.scale"
         assert not weights(found)[scale].equal(begun.state_dict()[scale])
@@ -246,16 +244,80 @@ def test_training_goes_on_from_an_encoder(make_scene, tmp_path):
 
 def test_the_folder_tells_what_was_seen(make_scene, tmp_path):
     scene = open_scene(make_scene("seen.tif"))
-    found = pretrain_encoder(
-        [scene], CONFIG, licences=["cc-by-4.0"], skipped=[Skipped("lost", "is not there")]
-    )
+    config, lost = replace(CONFIG, most_skipped=0.5), Skipped("lost", "is not there")
+    found = pretrain_encoder([scene], config, licences=["cc-by-4.0"], skipped=[lost])
     save_encoder(found, tmp_path / "e.geofm")
+    card = (tmp_path / "e.geofm" / "README.md").read_text()
+    assert "- Masked autoencoding of 1 scene, 9" in card
+    assert "4 steps, loss " in card
+    assert "- Left out: 1 scene, which could not be used" in card
     told = json.loads((tmp_path / "e.geofm" / "model.json").read_text())["provenance"]
-    assert told["scenes"]["why"] == {"lost": "is not there"}
+    assert dict(told["scenes"]["why"]) == {"lost": "is not there"}
     assert told["licences"] == ["cc-by-4.0"]
     assert told["losses"][-1][0] == CONFIG.steps
     assert told["training_footprint"]["type"] == "Polygon"
     assert told["seconds"] >= 0
+
+
+def test_what_was_left_out_before_counts_in_the_share_that_may_be(make_scene):
+    scenes = [open_scene(make_scene(f"s{i}.tif", height=24, width=24, seed=i)) for i in range(10)]
+    short = open_scene(make_scene("short.tif", height=24, width=24))
+    long = [open_scene(make_scene(f"t{i}.tif", height=24, width=24, dates=2)) for i in range(9)]
+    twice = replace(CONFIG, dates=2)
+    pretrain_encoder([*long, short], twice)
+    with pytest.raises(SceneError, match="2 of 11 scenes cannot be used, and at most 10% may"):
+        pretrain_encoder([*long, short], twice, skipped=[Skipped("lost", "is not there")])
+    pretrain_encoder(scenes, CONFIG, skipped=[Skipped("lost", "is not there")])
+
+
+def test_scenes_of_one_name_are_each_told(make_scene):
+    small = [
+        open_scene(make_scene("n.tif", height=7, width=7, nodata_corner=False)) for _ in range(2)
+    ]
+    found = pretrain_encoder(
+        [*small, open_scene(make_scene("large.tif"))], replace(CONFIG, mask_ratio=0.5)
+    )
+    assert found.provenance["scenes"]["left_out"] == 2
+    assert [name for name, _ in found.provenance["scenes"]["why"]] == ["n", "n"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [({"patch_size": 5}, "patch_size"), ({"num_heads": 5}, "num_heads"), ({"depth": 900}, "depth")],
+)
+def test_a_shape_that_cannot_be_is_refused_before_any_pixel_is_read(
+    make_scene, monkeypatch, shape, said
+):
+    monkeypatch.setattr("geofm.train.pretrain.measure_statistics", lambda *_a, **_k: 1 / 0)
+    config = replace(CONFIG, encoder=replace(SHAPE, **shape))
+    with pytest.raises((ModelError, ConfigError), match=said):
+        pretrain_encoder([open_scene(make_scene("s.tif"))], config)
+
+
+def test_an_encoder_that_training_goes_on_from_keeps_its_shape(make_scene):
+    scene = open_scene(make_scene("s.tif"))
+    first = pretrain_encoder([scene], CONFIG)
+    unsaid = pretrain_encoder([scene], replace(CONFIG, encoder=EncoderShape()), encoder=first)
+    assert unsaid.provenance["config"]["encoder"] == first.provenance["config"]["encoder"]
+    assert unsaid.provenance["config"]["encoder"]["depth"] == 1
+    for other, found in (("depth", 1), ("image_size", 16)):
+        config = replace(CONFIG, encoder=replace(SHAPE, **{other: 32}))
+        with pytest.raises(ConfigError, match=f"{other} is 32; encoder, which .* has {found};"):
+            pretrain_encoder([scene], config, encoder=first)
+
+
+@pytest.mark.parametrize(("name", "lacks"), [("time", "a date"), ("location", "a CRS")])
+def test_coordinates_that_no_scene_tells_are_refused(make_scene, name, lacks):
+    scene = open_scene(make_scene("nowhere.tif", crs=None), ground_size=10)
+    scene = replace(scene, dates=(None,))
+    config = replace(CONFIG, encoder=replace(SHAPE, coordinates=(name,)))
+    with pytest.raises(ConfigError, match=f"hold {name}, and none of 1 scenes has {lacks}"):
+        pretrain_encoder([scene], config)
+
+
+def test_a_quality_class_that_is_none_is_refused():
+    with pytest.raises(SceneError, match="unknown quality class 'clod'; known: .*cloud"):
+        replace(CONFIG, masked_qa=("clod",))
 
 
 def test_it_can_be_watched(make_scene):
