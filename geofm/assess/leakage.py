@@ -179,11 +179,11 @@ def _share(
     pairs: Sequence[Pair],
     parts: Sequence[Part],
 ) -> float | None:
-    """Share of what is scored that a record of training covers."""
-    seen = _footprint(record, "training_footprint")
-    if ground is not None and seen is not None and ground.area:
-        return float(_overlap(ground, seen).area / ground.area)
-    if "sources" not in record:
+    """Share of what is scored that a record of training covers; None where it cannot tell."""
+    if ground is not None and ground.area:
+        seen = _footprint(record, "training_footprint")
+        return None if seen is None else float(_overlap(ground, seen).area / ground.area)
+    if not record.get("sources"):
         return None
     used = {part.pair for part in parts}
     return len(_seen_names(record, pairs, parts)) / max(len(used), 1)

@@ -13,8 +13,9 @@ labelled scenes and scored on others. What it reads at a pixel:
 All read the same pixels of the same scenes, under a penalty chosen in the same way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,12 +24,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from geofm.assess.leakage import check_exposure
+from geofm.assess.parts import Part
 from geofm.contract import PixelContract
 from geofm.errors import ConfigError, LabelError
 from geofm.model.at_pixels import tokens_at
 from geofm.model.encoder import Encoder
 from geofm.model.folder import PretrainedEncoder
-from geofm.model.logistic import fit_logistic, token_trusts
+from geofm.model.logistic import Linear, fit_logistic, token_trusts
 from geofm.model.metrics import (
     MIN_BLOCKS,
     ROUNDS,
@@ -128,7 +131,6 @@ def read_labelled(
     return found
 
 
-@torch.no_grad()
 def token_maps(
     encoder: Encoder, x: Tensor, *, depths: Sequence[int] = (), batch_size: int = 8
 ) -> Tensor:
@@ -139,15 +141,19 @@ def token_maps(
         depths: blocks, from 0, ascending; empty for the middle one and the last: a masked
             autoencoder's last blocks serve its decoder.
     """
+    return torch.cat(list(_token_batches(encoder, x, depths=depths, batch_size=batch_size)))
+
+
+@torch.no_grad()
+def _token_batches(
+    encoder: Encoder, x: Tensor, *, depths: Sequence[int], batch_size: int = 8
+) -> Iterator[Tensor]:
+    """As `token_maps`, of a few images at a time."""
     chosen = depths or sorted({(encoder.config.depth - 1) // 2, encoder.config.depth - 1})
     device = next(encoder.parameters()).device
     encoder.eval()
-    return torch.cat(
-        [
-            torch.cat(encoder.feature_maps(part.to(device), chosen), dim=1).float().cpu()
-            for part in torch.split(x, batch_size)
-        ]
-    )
+    for part in torch.split(x, batch_size):
+        yield torch.cat(encoder.feature_maps(part.to(device), chosen), dim=1).float().cpu()
 
 
 def random_weights(encoder: Encoder, *, seed: int) -> Encoder:
@@ -203,31 +209,73 @@ def probe(
     """
     if inputs == "bands":
         train_maps = test_maps = None
+    taught = _teach(train, train_maps, classes=classes, inputs=inputs, count=count, seed=seed)
+    return _score([taught], test, test_maps, classes=classes)[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taught:
+    """A probe before it is scored; the fields are those of `ProbeScore`."""
+
+    linear: Linear
+    inputs: Inputs
+    count: int
+    seed: int
+    strength: float
+
+
+def _teach(
+    train: Labelled,
+    maps: Tensor | None,
+    *,
+    classes: int,
+    inputs: Inputs,
+    count: int | None,
+    seed: int,
+) -> _Taught:
+    """Teach a probe; arguments as `probe`."""
     chosen = draw_pairs(train, count=count, seed=seed, classes=classes)
     image, row, col = _draw_pixels(train, chosen, seed=seed)
-    with_bands = inputs != "tokens"
-    features = _at_pixels(train.x, train_maps, image, row, col, bands=with_bands)
-    target = train.target[image, row, col]
-    halves = _halves(train, image, row, col)
+    features = _at_pixels(train.x, maps, image, row, col, bands=inputs != "tokens")
     linear, strength = fit_logistic(
-        features, target, halves, classes=classes, trusts=_trusts(features, train_maps)
+        features,
+        train.target[image, row, col],
+        _halves(train, image, row, col),
+        classes=classes,
+        trusts=_trusts(features, maps),
     )
+    return _Taught(linear, inputs, len(chosen), seed, strength)
+
+
+def _score(
+    probes: Sequence[_Taught], test: Labelled, maps: Iterable[Tensor] | None, *, classes: int
+) -> list[ProbeScore]:
+    """Score probes together, so that ``maps`` (D', h, w), one an image, are gone through once."""
     names, unit = np.unique(test.unit, return_inverse=True)
-    confusion = np.zeros((len(names), classes, classes), np.int64)
-    depth = 0 if test_maps is None else test_maps.shape[1]
-    for at in range(len(test.x)):
-        logits = linear.bias[:, None, None].expand(-1, *test.target.shape[1:])
-        if test_maps is not None:
-            # Linear steps commute: logits of tokens are resized, not their many features.
-            coarse = torch.einsum("dhw,dk->khw", test_maps[at], linear.weight[:depth])
-            fine = F.interpolate(coarse[None], logits.shape[1:], mode="bilinear")[0]
-            logits = logits + fine
-        if with_bands:
-            own = test.x[at].flatten(0, 1)
-            logits = logits + torch.einsum("chw,ck->khw", own, linear.weight[depth:])
-        found = logits.argmax(dim=0).numpy().astype(np.uint8)
-        confusion[unit[at]] += confusion_matrix(found, test.target[at].numpy(), classes=classes)
-    return ProbeScore(len(chosen), seed, strength, confusion)
+    confusion = np.zeros((len(probes), len(names), classes, classes), np.int64)
+    given = repeat(None, len(test.x)) if maps is None else maps
+    for at, x, target, tokens in zip(unit, test.x, test.target, given, strict=True):
+        for number, each in enumerate(probes):
+            found = _read(each, x, tokens)
+            confusion[number, at] += confusion_matrix(found, target.numpy(), classes=classes)
+    return [
+        ProbeScore(each.count, each.seed, each.strength, counts)
+        for each, counts in zip(probes, confusion, strict=True)
+    ]
+
+
+def _read(taught: _Taught, x: Tensor, tokens: Tensor | None) -> npt.NDArray[np.uint8]:
+    """Class codes (S, S) of one image (T, C, S, S)."""
+    linear, depth = taught.linear, 0 if tokens is None else len(tokens)
+    logits = linear.bias[:, None, None].expand(-1, *x.shape[-2:])
+    if tokens is not None:
+        # Linear steps commute: logits of tokens are resized, not their many features.
+        coarse = torch.einsum("dhw,dk->khw", tokens, linear.weight[:depth])
+        logits = logits + F.interpolate(coarse[None], logits.shape[1:], mode="bilinear")[0]
+    if taught.inputs != "tokens":
+        own = x.flatten(0, 1)
+        logits = logits + torch.einsum("chw,ck->khw", own, linear.weight[depth:])
+    return logits.argmax(dim=0).numpy().astype(np.uint8)
 
 
 def draw_pairs(labelled: Labelled, *, count: int | None, seed: int, classes: int) -> list[int]:
@@ -339,7 +387,8 @@ class ProbeCurve:
     Attributes:
         inputs: what the encoder's probe reads at a pixel.
         units: what the intervals draw anew: groups of the scored pairs, or their windows.
-        note: one sentence on what the intervals rest on, or why there are none.
+        note: what the intervals rest on, or why there are none; of `probe_by_area`, also how
+            much of what is scored the encoder has met in pretraining.
     """
 
     points: tuple[ProbePoint, ...]
@@ -418,30 +467,34 @@ def probe_curve(
     steps = [count for count in counts if count is not None and count < total]
     steps += [total] if None in counts or total in counts else []
     found: dict[tuple[Reader, int], list[ProbeScore]] = {}
-    for seed in range(seeds):
-        for at, reader in enumerate(READERS):
+    done = 0
+    for reader, net, read, drawn in _turns(encoder.encoder, inputs, seeds):
+        maps = None if read == "bands" else token_maps(net, taught.x, depths=depths)
+        probes = []
+        for seed in drawn:
             if progress:
-                progress((seed + at / len(READERS)) / seeds, f"linear probe of {reader}")
-            net = encoder.encoder
-            if reader == "random weights":
-                net = random_weights(net, seed=seed)
-            maps = [
-                None if reader == "raw bands" else token_maps(net, part.x, depths=depths)
-                for part in (taught, scored)
+                progress(done / (seeds * len(READERS)), f"linear probe of {reader}")
+            done += 1
+            probes += [
+                _teach(taught, maps, classes=classes, inputs=read, count=count, seed=seed)
+                for count in steps
             ]
-            for count in steps:
-                score = probe(
-                    taught,
-                    maps[0],
-                    scored,
-                    maps[1],
-                    classes=classes,
-                    inputs="bands" if reader == "raw bands" else inputs,
-                    count=count,
-                    seed=seed,
-                )
-                found.setdefault((reader, count), []).append(score)
+        del maps  # what is scored has its own, and of a few images at a time
+        batches = None if read == "bands" else _token_batches(net, scored.x, depths=depths)
+        tokens = None if batches is None else chain.from_iterable(batches)
+        for score in _score(probes, scored, tokens, classes=classes):
+            found.setdefault((reader, score.count), []).append(score)
     return _curve(found, steps, inputs=inputs)
+
+
+def _turns(
+    encoder: Encoder, inputs: Inputs, seeds: int
+) -> Iterator[tuple[Reader, Encoder, Inputs, Sequence[int]]]:
+    """Readers, and the seeds that share the maps of an encoder, which are then made once."""
+    yield "encoder", encoder, inputs, range(seeds)
+    for seed in range(seeds):
+        yield "random weights", random_weights(encoder, seed=seed), inputs, [seed]
+    yield "raw bands", encoder, "bands", range(seeds)
 
 
 def probe_by_area(
@@ -454,6 +507,9 @@ def probe_by_area(
     progress: Callable[[float, str], None] | None = None,
 ) -> tuple[PretrainedEncoder, ProbeCurve]:
     """Split labelled scenes by area, probe, and keep the scores in the encoder's card.
+
+    The note of the scores tells how many of the scored scenes lie, at least in part, in what
+    the encoder was pretrained on.
 
     Args:
         pairs: labelled with class codes from 0.
@@ -481,11 +537,27 @@ def probe_by_area(
         accept={"resolution": "any"},
         progress=progress,
     )
+    seen = sum(_was_seen(encoder, pairs[at], windows) for at, windows in roles.test)
+    if seen:
+        told = f"{seen} of {len(roles.test)} scored scenes seen in pretraining, at least in part"
+        found = replace(found, note=f"{found.note}; {told} (pixels, not labels)")
     scores = {
         **encoder.provenance.get("scores", {}),
         "linear probe": {**found.facts(), "split": roles.how},
     }
     return replace(encoder, provenance={**encoder.provenance, "scores": scores}), found
+
+
+def _was_seen(encoder: PretrainedEncoder, pair: Pair, windows: tuple[Window, ...]) -> bool:
+    """Whether some of it is in the pretraining of the encoder, or of those that it began with."""
+    scored, record = [Part(0, 0, windows, pair.name)], encoder.provenance
+    while record:
+        as_of_model = {"encoder": record}
+        met = check_exposure(as_of_model, [pair], scored, model=encoder.name, allow=True)
+        if met.pretrained:
+            return True
+        record = record.get("encoder") or {}
+    return False
 
 
 READERS: tuple[Reader, ...] = ("encoder", "random weights", "raw bands")

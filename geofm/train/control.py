@@ -161,6 +161,8 @@ def train_control(
     if not pairs:
         raise LabelError("no scene with labels; give one or more pairs of scene and labels")
     config, control = config or FinetuneConfig(), control or ControlConfig()
+    # The processes of the model's own training have ended with it, and a control is small.
+    config = replace(config, devices=1, num_nodes=1)
     classes = check_classes(tuple(classes))
     areas = _areas(contract, pairs, windows)
     val_areas = _areas(contract, val, val_windows)

@@ -32,6 +32,7 @@ from geofm.train.features import RememberingEncoder
 from geofm.train.inputs import check_together, contract_of
 from geofm.train.labelling import Labelling, ValidationScore
 from geofm.train.loop import Progress, Validation, fit, part_of
+from geofm.train.machine import check_devices
 from geofm.train.pretrain import encoder_config
 from geofm.train.probe_start import MOST_WINDOWS, begin_as_probe
 from geofm.train.rates import finetuning_rates
@@ -92,6 +93,7 @@ def finetune_segmenter(
         ModelError, ConfigError: the config does not fit, or training diverged.
     """
     config = _settled(config or FinetuneConfig(), chosen_by=val, features=features)
+    check_devices(config)
     classes = check_classes(tuple(classes))
     if not pairs:
         raise LabelError("no scene with labels; give one or more pairs of scene and labels")

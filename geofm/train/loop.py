@@ -7,7 +7,8 @@ checkpoints; the course of a step stands here, to be read from top to bottom.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from signal import SIGINT
@@ -38,7 +39,7 @@ Progress = Callable[[float, str], None]
 """Is told the share done, 0 to 1, and what is being done."""
 
 _LATELY = 20
-"""Steps over which samples a second are measured."""
+"""Steps over which samples a second are measured; what is done between steps does not count."""
 
 
 def part_of(progress: Progress | None, start: float, stop: float) -> Progress:
@@ -130,7 +131,12 @@ class Fitted:
 
     @property
     def seconds(self) -> float:
-        """That the steps took, all sittings of a resumed training together."""
+        """From before the first step to after the last, as a clock on the wall tells them.
+
+        All sittings of a resumed training together, with validation, pictures and checkpoints
+        on the way; without the time it lay stopped, and what was done before the first step,
+        such as opening and measuring scenes.
+        """
         return round(self.history[-1].seconds, 1) if self.history else 0.0
 
 
@@ -174,7 +180,8 @@ def fit(
     Step ``s`` learns from samples ``s * batch_size`` to ``(s + 1) * batch_size - 1``, so
     its gradient is the same, but for rounding, on any number of devices, in any
     number of parts, and after any number of kills. Of several processes, the
-    first alone returns; the others end here, with exit code 0.
+    first alone returns; the others end here, with exit code 0. A signal that comes before
+    the first step ends the process as it does elsewhere: there is nothing to keep yet.
 
     Args:
         model: holds every weight that the objective uses.
@@ -204,12 +211,7 @@ def fit(
     for rate in rates:
         for parameter in rate.parameters:
             parameter.requires_grad_(rate.learning_rate > 0)
-    with (
-        quiet(),
-        told_to_stop(listen=run is not None) as signalled,
-        recomputed(model, on=config.recompute),
-        compiled(model, config) as note,
-    ):
+    with quiet(), recomputed(model, on=config.recompute), compiled(model, config) as note:
         fabric = launch(config)
         # Setting what is set already also stops MKL from taking fewer threads on a busy
         # machine, and with them another order of sums.
@@ -228,8 +230,12 @@ def fit(
             course.load()
         fabric.barrier()  # until here, every process has read the folder as it was
         folder = run.folder if run and fabric.is_global_zero else None
-        with own_random_state(fabric), Curves(folder, settings, after=course.step) as curves:
-            teller = _Teller(curves, config, part_of(progress, 0.0, 1.0), what)
+        with (
+            told_to_stop(listen=run is not None) as signalled,
+            own_random_state(fabric),
+            Curves(folder, settings, after=course.step) as curves,
+        ):
+            teller = _Teller(curves, course, part_of(progress, 0.0, 1.0), what)
             course.take(dataset, teller, signalled)
         course.give_back()
     if not fabric.is_global_zero:
@@ -245,6 +251,27 @@ def fit(
         history=tuple(curves.rows),
         notes=(note,) if note else (),
     )
+
+
+class _Clock:
+    """Tells the seconds that steps take: it stands still while something else is done."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stood = 0.0
+
+    def seconds(self) -> float:
+        """Since some moment."""
+        return time.monotonic() - self._stood
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """While what is done inside is no part of a step."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # the steps on their way are not inside
+        began = time.monotonic()
+        yield
+        self._stood += time.monotonic() - began
 
 
 class _Course:
@@ -271,6 +298,7 @@ class _Course:
         self.step = 0
         self.ended = False
         self.best = _Best()
+        self.clock = _Clock(fabric.device)
         self.learner = Learner(fabric, model, objective.loss, config=config, rates=rates)
 
     def take(
@@ -376,7 +404,7 @@ class _Course:
     def _watched(self) -> None:
         watch = self.watch
         if watch and self._comes_round(watch.every):
-            with self.learner.lent():
+            with self.clock.standing(), self.learner.lent():
                 if self.fabric.is_global_zero:
                     watch.look(self.step)
 
@@ -388,7 +416,7 @@ class _Course:
         validation = self.validation
         if validation is None or not self._comes_round(validation.every):
             return None
-        with self.learner.lent() as weights:
+        with self.clock.standing(), self.learner.lent() as weights:
             # Every process scores, lest one waits too long for another; the first one's counts.
             score = float(self.fabric.broadcast(validation.score()))
         if isfinite(score) and (self.best.score is None or score > self.best.score):
@@ -406,19 +434,20 @@ class _Course:
     def _save(self, teller: "_Teller") -> None:
         if self.run is None:
             return
-        teller.curves.sync()
         path = self.run.checkpoint
         part = path.with_name(f"{path.name}.part")
-        kept = {
-            **self.learner.state(),
-            "step": self.step,
-            "ended": self.ended,
-            "best": asdict(self.best),
-        }
-        if self.fabric.is_global_zero:
-            torch.save(kept, part)
-            move_in(part, path)
-        self.fabric.barrier()
+        with self.clock.standing():
+            teller.curves.sync()
+            kept = {
+                **self.learner.state(),
+                "step": self.step,
+                "ended": self.ended,
+                "best": asdict(self.best),
+            }
+            if self.fabric.is_global_zero:
+                torch.save(kept, part)
+                move_in(part, path)
+            self.fabric.barrier()
 
     def load(self) -> None:
         """Go on from the checkpoint.
@@ -454,31 +483,32 @@ class _Course:
 class _Teller:
     """Keeps a row a step, stops at the first loss that is no number, tells the progress."""
 
-    def __init__(
-        self, curves: Curves, config: TrainingConfig, progress: Progress, what: str
-    ) -> None:
+    def __init__(self, curves: Curves, course: _Course, progress: Progress, what: str) -> None:
         self.curves = curves
-        self.config = config
+        self.config = course.config
+        self.clock = course.clock
+        self.first = course.fabric.is_global_zero
         self.progress = progress
         self.what = what
         before = curves.rows[-1].seconds if curves.rows else 0.0
         self.began = time.monotonic() - before
-        self.lately = deque([time.monotonic()], maxlen=_LATELY + 1)
+        self.lately = deque([self.clock.seconds()], maxlen=_LATELY + 1)
 
     def tell(self, told: _Told) -> None:
         """One step is computed."""
         loss, norm = float(told.loss), float(told.norm)
         if not isfinite(loss) or not isfinite(norm):
+            if not self.first:
+                raise SystemExit(0)  # all come to the same, and one says it
             found = f"the loss is {loss}" if not isfinite(loss) else f"the gradient is {norm}"
             raise ConfigError(
                 f"{found} at step {told.step}; lower the learning rate "
                 f"(now {self.config.learning_rate:g}), or keep clipping on"
             )
-        now = time.monotonic()
-        self.lately.append(now)
+        self.lately.append(self.clock.seconds())
         samples = (len(self.lately) - 1) * self.config.batch_size
-        speed = samples / max(now - self.lately[0], 1e-9)
-        seconds = now - self.began
+        speed = samples / max(self.lately[-1] - self.lately[0], 1e-9)
+        seconds = time.monotonic() - self.began
         self.curves.add(Row(told.step, loss, told.rate, norm, speed, seconds, told.score))
         text = f"{self.what}, loss {self.loss():.3f}, {speed:.3g} samples/s"
         self.progress(told.step / self.config.steps, text)

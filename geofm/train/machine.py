@@ -6,24 +6,30 @@ Nothing is measured or tried out, so the same command runs the same way again.
 import os
 import shutil
 import sysconfig
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from signal import SIGINT, SIGTERM, Signals, default_int_handler, getsignal, signal
-from threading import current_thread, main_thread
+from signal import SIG_DFL, SIGINT, SIGTERM, Signals, default_int_handler, getsignal, signal
+from threading import Thread, current_thread, main_thread
 from types import FrameType
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.strategies.strategy import Strategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from geofm.errors import ConfigError
 from geofm.model.blocks import Blocks
-from geofm.page import counted
+from geofm.page import counted, time_text
 from geofm.processor import bfloat16_flags
 from geofm.train.config import TrainingConfig
 from geofm.train.spread import spread
@@ -31,13 +37,27 @@ from geofm.train.spread import spread
 LONG_RUN = 2000
 """Steps from which compiling pays on a GPU, which takes a minute or two."""
 
+PATIENCE = timedelta(days=1)
+"""How long processes wait for each other; torch's own 30 minutes are short for many scenes,
+which every process opens and measures before it comes to train."""
+
+_STARTER = "GEOFM_STARTED_BY"
+"""Tells the processes that Lightning starts which one they work with."""
+
+_shared: list[str] = []
+"""Trainings that this process has shared with others; those have ended with them."""
+
 
 def launch(config: TrainingConfig) -> lightning.Fabric:
     """Lightning on the devices asked for; starts the other processes, where there are some.
 
+    What every process would refuse is refused before they start.
+
     Raises:
-        ConfigError: the devices are not there, or do not share a step evenly.
+        ConfigError: the devices are not there, do not share a step evenly, or do not all come.
     """
+    asked = f"devices={config.devices}, num_nodes={config.num_nodes}"
+    check_devices(config)
     gpu = torch.cuda.is_available()
     devices = config.devices if gpu or config.devices != "auto" else 1
     try:
@@ -48,20 +68,97 @@ def launch(config: TrainingConfig) -> lightning.Fabric:
             strategy=_strategy(config, devices),
             precision="bf16-mixed" if precision_of(config, gpu=gpu) == "bf16" else "32-true",
         )
-        fabric.launch()
+        check_shares(config, fabric.world_size)
+        waits = fabric.world_size > 1
+        if waits and _shared:
+            raise ConfigError(
+                f"{asked} would wait for processes that ended with the training before "
+                f"({_shared[-1]}); give this one devices=1, or a command of its own"
+            )
+        with _ending_with_each_other(), _interrupted_at_once(waits=waits):
+            fabric.launch()
     # Lightning names what is missing in exceptions of its own and in plain ones.
     except (
         ValueError,
         RuntimeError,
         MisconfigurationException,
     ) as error:
-        said = " ".join(str(error).split())[:300]
+        said = " ".join(str(error).split())[:300].rstrip(".")
+        if "timed out" in said.lower() or "timeout" in said.lower():
+            raise ConfigError(
+                f"waited up to {time_text(PATIENCE.total_seconds())} for all processes of {asked}, "
+                f"each of which opens and measures the scenes first, and some did not come "
+                f"({said}); see what those say, whether each machine reaches the first "
+                "(MASTER_ADDR), or give fewer scenes"
+            ) from error
         raise ConfigError(
-            f"devices={config.devices}, num_nodes={config.num_nodes}, strategy={config.strategy} "
-            f"cannot run here ({said}); choose others (geofm doctor)"
+            f"{asked}, strategy={config.strategy} cannot run here ({said}); choose others "
+            "(geofm doctor)"
         ) from error
-    check_shares(config, fabric.world_size)
+    if waits:
+        _shared.append(asked)
     return fabric
+
+
+@contextmanager
+def _ending_with_each_other() -> Iterator[None]:
+    """Processes that are started inside end when this one has, instead of waiting for it."""
+    starter = os.environ.get(_STARTER)
+    if starter and os.name == "posix":
+        Thread(target=_end_after, args=(int(starter),), name="geofm-starter", daemon=True).start()
+    os.environ[_STARTER] = str(os.getpid())
+    try:
+        yield
+    finally:
+        del os.environ[_STARTER]
+
+
+def _end_after(process: int) -> None:
+    """Wait for another process to end, and end this one."""
+    try:
+        while True:
+            os.kill(process, 0)  # sends nothing
+            time.sleep(1)
+    except ProcessLookupError:
+        os._exit(1)
+
+
+@contextmanager
+def _interrupted_at_once(*, waits: bool) -> Iterator[None]:
+    """Let Ctrl-C end this process while it waits in torch's C++, which never asks Python."""
+    mine = current_thread() is main_thread() and getsignal(SIGINT) is default_int_handler
+    if not waits or not mine:
+        yield
+        return
+    signal(SIGINT, SIG_DFL)
+    try:
+        yield
+    finally:
+        signal(SIGINT, default_int_handler)
+
+
+def check_devices(config: TrainingConfig) -> None:
+    """Refuse devices and machines that cannot train, as far as the config and this process tell.
+
+    Takes no time: to be asked before anything is read.
+
+    Raises:
+        ConfigError: several machines, and nothing tells this one of the others; or the devices
+            do not share a step evenly.
+    """
+    started = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
+    # Those who start each process themselves tell Lightning so.
+    by_hand = "MASTER_ADDR" in os.environ or "NODE_RANK" in os.environ
+    if config.num_nodes > 1 and not by_hand and not any(kind.detect() for kind in started):
+        nodes, each = config.num_nodes, "gpu" if config.devices == "auto" else config.devices
+        raise ConfigError(
+            f"num_nodes is {nodes}, and nothing tells this process of the other machines; start "
+            f"it on each by torchrun (torchrun --nnodes {nodes} --nproc-per-node {each} "
+            "--rdzv-backend c10d --rdzv-endpoint HOST:PORT -m geofm ...), or on all by SLURM "
+            f"(srun --nodes {nodes} --ntasks-per-node {each} geofm ...)"
+        )
+    if config.devices != "auto":
+        check_shares(config, config.devices * config.num_nodes)
 
 
 def check_shares(config: TrainingConfig, world: int) -> None:
@@ -96,13 +193,16 @@ def _strategy(config: TrainingConfig, devices: int | str) -> str | Strategy:
 
             here = torch.cuda.device_count() if devices == "auto" else int(devices)
             return ModelParallelStrategy(
-                spread, data_parallel_size=here * config.num_nodes, tensor_parallel_size=1
+                spread,
+                data_parallel_size=here * config.num_nodes,
+                tensor_parallel_size=1,
+                timeout=PATIENCE,
             )
         case _:
             from lightning.fabric.strategies.ddp import DDPStrategy
 
             # A step may leave weights unused: codes dropped out, blocks that no head reads.
-            return DDPStrategy(find_unused_parameters=True)
+            return DDPStrategy(find_unused_parameters=True, timeout=PATIENCE)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from geofm.tiles.statistics import BandStatistics, measure_statistics
 from geofm.train.config import EncoderShape, PretrainConfig
 from geofm.train.inputs import check_together, contract_of, coordinates_of, normalise_batch
 from geofm.train.loop import Progress, Watch, fit, part_of
+from geofm.train.machine import check_devices
 from geofm.train.optim import Rate
 from geofm.train.run_folder import Run
 
@@ -81,6 +82,7 @@ def pretrain_encoder(
         Stopped: SIGTERM came; ``run.resume`` goes on.
     """
     config = config or PretrainConfig()
+    check_devices(config)
     if not scenes:
         raise SceneError("no scene to train on; give one or more")
     if encoder is not None:

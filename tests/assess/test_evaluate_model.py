@@ -166,6 +166,14 @@ def test_the_share_seen_in_pretraining_is_told(model, make_pair):
     assert "50% seen in pretraining" in found.exposure.sentence
 
 
+@pytest.mark.parametrize("record", [{}, {"sources": []}, {"sources": ["ibm/prithvi.pt"]}])
+def test_where_nobody_knows_what_pretraining_saw_it_is_not_called_unseen(model, make_pair, record):
+    """A published encoder says where its weights lie, not which ground it was shown."""
+    found = evaluate_model(replace(model, provenance={"encoder": record}), [make_pair()])
+    assert found.exposure.pretrained is None
+    assert "not recorded whether seen in pretraining" in found.exposure.sentence
+
+
 def test_an_absent_class_has_no_score_and_the_mean_is_a_number(make_pair, flood_folder):
     model = load_model_folder(flood_folder)
     pair = make_pair(codes=0)

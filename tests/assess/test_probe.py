@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from affine import Affine
 
 from geofm.assess.probe import (
     Labelled,
     _at_pixels,
     draw_pairs,
     probe,
+    probe_by_area,
     probe_curve,
     random_weights,
     read_labelled,
+    token_maps,
 )
 from geofm.contract import PixelContract
 from geofm.errors import BandError, ConfigError, LabelError
@@ -24,6 +27,8 @@ from geofm.scenes.catalog import Pair
 from geofm.scenes.open import open_scene
 from geofm.scenes.window import Window
 from geofm.tasks import IGNORE, SHARED_BANDS
+from geofm.tiles.area import Area, footprint
+from geofm.tiles.roles import split_pairs
 
 CONTRACT = PixelContract(SHARED_BANDS, "surface", (0.15,) * 6, (0.05,) * 6, 10.0)
 
@@ -52,10 +57,11 @@ def pretrained(**options) -> PretrainedEncoder:
 def bright_pairs(make_scene):
     """Make pairs whose labels say where near infrared is bright; one a group."""
 
-    def build(count, *, groups=None, **options):
+    def build(count, *, groups=None, apart=0, **options):
         pairs, level = [], 0.0
         for i in range(count):
-            scene = open_scene(make_scene(f"{i}.tif", seed=i, **options))
+            transform = Affine(10, 0, 330000 + apart * i, 0, -10, 5822040)
+            scene = open_scene(make_scene(f"{i}.tif", seed=i, transform=transform, **options))
             pixels = scene.read()
             near_infrared = pixels.values[0, 3]
             level = level or np.median(near_infrared[pixels.valid[0]])
@@ -65,6 +71,12 @@ def bright_pairs(make_scene):
         return pairs
 
     return build
+
+
+@pytest.fixture
+def few_pixels(monkeypatch):
+    """Teach on 100 pixels: fits are what takes long, and here it is not they that are tested."""
+    monkeypatch.setattr("geofm.assess.probe.MOST_PIXELS", 100)
 
 
 @pytest.mark.parametrize(("height", "width"), [(61, 83), (20, 25), (32, 32), (33, 64)])
@@ -197,6 +209,92 @@ def test_a_curve(bright_pairs) -> None:
     # The same again, and each point whatever others are asked for.
     again = probe_curve(pretrained(), pairs[:3], pairs[3:], classes=2, counts=(2,), seeds=2)
     assert again.points == curve.points[3:6]
+
+
+@pytest.mark.slow
+def test_a_curve_is_of_single_probes(bright_pairs, few_pixels) -> None:
+    """Its probes share what does not depend on the seed; each is what it would be alone."""
+    pairs, ours = bright_pairs(4), pretrained()
+    curve = probe_curve(
+        ours, pairs[:2], pairs[2:], classes=2, counts=(1, None), seeds=2, inputs="tokens"
+    )
+    taught, scored = (read_labelled(part, CONTRACT, size=32) for part in (pairs[:2], pairs[2:]))
+    for point in curve.points:
+        for seed, found in enumerate(point.by_seed):
+            net = ours.encoder if point.reader == "encoder" else random_weights(
+                ours.encoder, seed=seed
+            )  # fmt: skip
+            alone = probe(
+                taught,
+                token_maps(net, taught.x),
+                scored,
+                token_maps(net, scored.x),
+                classes=2,
+                inputs="bands" if point.reader == "raw bands" else "tokens",
+                count=point.count,
+                seed=seed,
+            )
+            assert alone.mean_iou == found  # to the bit
+
+
+@pytest.mark.slow
+def test_the_encoder_sees_each_image_once(bright_pairs, few_pixels, monkeypatch) -> None:
+    pairs, seen = bright_pairs(4), []
+    look = Encoder.feature_maps
+    monkeypatch.setattr(
+        Encoder,
+        "feature_maps",
+        lambda net, x, *args: seen.append((net, len(x))) or look(net, x, *args),
+    )
+    ours, told = pretrained(), []
+    probe_curve(
+        ours, pairs[:2], pairs[2:], classes=2, counts=(1, None), seeds=3, inputs="tokens",
+        progress=lambda share, what: told.append((share, what)),
+    )  # fmt: skip
+    images = len(read_labelled(pairs, CONTRACT, size=32).x)
+    assert sum(count for net, count in seen if net is ours.encoder) == images
+    assert sum(count for net, count in seen if net is not ours.encoder) == 3 * images
+    assert max(count for _, count in seen) <= 8  # so that few maps are held
+    assert [share for share, _ in told] == pytest.approx(np.arange(9) / 9)
+
+
+def pretrained_on(pairs) -> dict:
+    """What an encoder records that was pretrained on these scenes."""
+    areas = [Area(pair.scene, (Window(0, 0, *pair.scene.shape),)) for pair in pairs]
+    sources = [pair.scene.id for pair in pairs]
+    return {"training_footprint": footprint(areas), "sources": sources, "licences": []}
+
+
+def note_of(provenance, pairs) -> str:
+    """The note of a small probe, which is also on the card."""
+    ours = replace(pretrained(), provenance=provenance)
+    kept, curve = probe_by_area(ours, pairs, counts=(None,), seeds=1)
+    assert kept.provenance["scores"]["linear probe"]["note"] == curve.note
+    assert curve.note in str(curve)
+    return curve.note
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", None])
+def test_what_was_seen_in_pretraining_is_said(bright_pairs, few_pixels, crs) -> None:
+    """By place; by name where there is none."""
+    pairs = bright_pairs(4, apart=20_000, crs=crs, height=32, width=40)
+    roles = split_pairs(pairs, val=0.0, test=0.5)
+    (taught, _), (one, other) = (
+        [pairs[at] for at, _ in part] for part in (roles.train, roles.test)
+    )
+    said = "{} of 2 scored scenes seen in pretraining, at least in part (pixels, not labels)"
+    assert said.format(2) in note_of(pretrained_on(pairs), pairs)
+    assert said.format(1) in note_of(pretrained_on([one, taught]), pairs)
+    # The scenes that an encoder was begun with count as well.
+    further = pretrained_on([other]) | {"encoder": pretrained_on([one])}
+    assert said.format(2) in note_of(further, pairs)
+
+
+def test_nothing_is_said_of_pretraining_that_saw_none_of_it(bright_pairs, few_pixels) -> None:
+    pairs = bright_pairs(4, apart=20_000, height=32, width=40)
+    taught = [pairs[at] for at, _ in split_pairs(pairs, val=0.0, test=0.5).train]
+    assert "pretraining" not in note_of(pretrained_on(taught), pairs)
+    assert "pretraining" not in note_of({}, pairs)
 
 
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 import csv
 import os
 import signal
+import socket
 import threading
 from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +17,11 @@ from torch.utils.data import default_collate
 
 from geofm.errors import ConfigError, ModelError, OutputError, SceneError, Stopped
 from geofm.tiles.dataset import Sample
+from geofm.train import loop, machine
 from geofm.train.average import WeightAverage
 from geofm.train.config import TrainingConfig
-from geofm.train.loop import Validation, fit
-from geofm.train.machine import check_shares, precision_of
+from geofm.train.loop import Validation, Watch, fit
+from geofm.train.machine import check_devices, check_shares, precision_of
 from geofm.train.optim import Rate, warmup_cosine
 from geofm.train.run_folder import Run, finish, read_rows
 
@@ -406,7 +410,97 @@ def test_progress_tells_loss_and_speed():
     assert told[-1][1].endswith(" samples/s")
 
 
+def test_the_speed_is_that_of_steps_and_the_seconds_are_those_of_all(tmp_path, monkeypatch):
+    """A step takes a second here, and whatever is done between two of them far longer."""
+    now = [0.0]
+
+    def takes(seconds, does=lambda *_: 0.0):
+        def do(*words):
+            now[0] += seconds
+            return does(*words)
+
+        return do
+
+    net = Net()
+    objective = TwoMeans(net)
+    objective.loss = takes(1, objective.loss)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(loop, "move_in", takes(1000, loop.move_in))
+    told = []
+    fitted = fit(
+        net,
+        objective,
+        Pixels(),
+        config=CONFIG,
+        rates=[Rate(net, CONFIG.learning_rate)],
+        validation=Validation(score=takes(50), every=7),
+        watch=Watch(look=takes(300), every=4),
+        run=Run(folder=tmp_path / "a.run", steps=10, seconds=1e9),
+        progress=lambda *words: told.append(words),
+    )
+    assert {row.samples_per_second for row in fitted.history} == {8.0}
+    assert all(text.endswith(" 8 samples/s") for _, text in told)
+    # 30 steps, scores of the start and of 5 steps, 8 looks, checkpoints after steps 10 and 20.
+    assert fitted.seconds == 30 + 6 * 50 + 8 * 300 + 2 * 1000
+
+
+LAUNCHERS = (
+    *("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE"),
+    *("TORCHELASTIC_RUN_ID", "SLURM_NTASKS"),
+)
+
+
+@pytest.fixture
+def typed_here(monkeypatch):
+    """No launcher's variables; those that Lightning sets go again."""
+    for name in LAUNCHERS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_machines_that_nobody_started_together_are_refused(typed_here):
+    config = replace(CONFIG, num_nodes=2)
+    sentence = r"num_nodes is 2, and nothing tells .*torchrun --nnodes 2 .*srun --nodes 2"
+    with pytest.raises(ConfigError, match=sentence):
+        check_devices(config)
+    with pytest.raises(ConfigError, match=sentence):
+        train(config)
+    for name in ("MASTER_ADDR", "NODE_RANK", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS"):
+        with typed_here.context() as environment:
+            environment.setenv(name, "0")
+            check_devices(config)
+
+
+def test_machines_that_do_not_come_are_named_after_a_while(typed_here):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        typed_here.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    typed_here.setenv("MASTER_ADDR", "127.0.0.1")
+    typed_here.setattr(machine, "PATIENCE", timedelta(seconds=1))
+    waited = r"waited up to 1 s for all processes of devices=1, num_nodes=2, each .*MASTER_ADDR"
+    with pytest.raises(ConfigError, match=waited):
+        train(replace(CONFIG, num_nodes=2))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_nobody_is_waited_for_who_has_ended_with_another_training(typed_here):
+    typed_here.setattr(machine, "_shared", ["devices=2, num_nodes=1"])
+    with pytest.raises(ConfigError, match=r"devices=2.* would wait for processes that ended with"):
+        train(replace(CONFIG, devices=2))
+    assert train()[0].steps == CONFIG.steps
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_processes_wait_a_day_for_each_other(strategy):
+    """As long as opening and measuring many scenes takes, which each does by itself."""
+    config = replace(CONFIG, devices=2, strategy=strategy)
+    assert machine._strategy(config, 2)._timeout == timedelta(days=1)
+
+
 def test_a_step_that_cannot_be_shared_is_refused():
+    with pytest.raises(ConfigError, match=r"batch_size is 8; needed a multiple of 3"):
+        check_devices(replace(CONFIG, devices=3))
     with pytest.raises(ConfigError, match=r"batch_size is 8; needed a multiple of 3"):
         check_shares(CONFIG, 3)
     with pytest.raises(ConfigError, match=r"batch_size is 8; needed a multiple of accumulate, 3"):

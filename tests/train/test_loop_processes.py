@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -59,6 +60,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--num-nodes", type=int, default=1)
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--strategy", default="auto")
     parser.add_argument("--wait", type=float, default=0.0)
@@ -71,6 +73,7 @@ def main():
         toys.Pixels(lambda _: time.sleep(flags.wait)),
         run=Run(folder=flags.out.with_suffix(".run"), resume=flags.resume, steps=10),
         devices=flags.devices,
+        num_nodes=flags.num_nodes,
         accumulate=flags.parts,
         strategy=flags.strategy,
     )
@@ -95,10 +98,10 @@ def finished(process):
     return said
 
 
-def started(out, *flags, before=()):
+def started(out, *flags, before=(), **variables):
     return subprocess.Popen(
         [*before, *(command(out, *flags)[1 if before else 0 :])],
-        env=environment(),
+        env=environment() | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -221,6 +224,62 @@ def test_spread_weights_go_on_spread_and_whole(alone, tmp_path):
     same(out, alone)
     whole, _ = went_on(copy)
     np.testing.assert_allclose(whole.losses, alone[0].losses, rtol=1e-5)
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_machines_that_nobody_started_together_are_refused_at_once(tmp_path):
+    said, _ = started(tmp_path / "a.pt", "--num-nodes", 2).communicate(timeout=300)
+    assert said.count("ConfigError: num_nodes is 2") == 1
+    assert "torchrun --nnodes 2" in said
+
+
+@pytest.mark.slow
+def test_what_every_process_refuses_is_said_once(tmp_path):
+    said, _ = started(tmp_path / "a.pt", "--devices", 3).communicate(timeout=300)
+    assert said.count("ConfigError: batch_size is 8") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_process_that_waits_for_another(tmp_path, how):
+    """Before the first step there is nothing to keep, and torch's C++ asks Python for no signal."""
+    port = free_port()
+    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
+    process = started(tmp_path / "a.pt", "--num-nodes", 2, **places)
+    try:
+        deadline = time.monotonic() + 300
+        with socket.socket() as first:  # listens from when on it waits
+            while first.connect_ex(("127.0.0.1", port)):
+                assert process.poll() is None, process.communicate()[0]
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(how)
+            said, _ = process.communicate(timeout=60)
+        assert process.returncode == -how, said
+        assert not (tmp_path / "a.run").exists()
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
+def test_a_process_ends_with_the_one_that_started_it(tmp_path):
+    """Else it would wait for it, a day."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "NODE_RANK": "0"}
+    started_by = {"LOCAL_RANK": "1", "GEOFM_STARTED_BY": str(gone.pid)}
+    process = started(tmp_path / "a.pt", "--devices", 2, **places, **started_by)
+    try:
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 1, said
+    finally:
+        process.kill()
 
 
 if __name__ == "__main__":
