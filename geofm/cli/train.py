@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 def pretrain(flags: Namespace, style: Style) -> Result:
     """``geofm pretrain``."""
     from geofm import api
+    from geofm.model.prithvi import check_source
+    from geofm.shipped import encoder_folder
     from geofm.train.run_folder import finish
 
     check_free(flags)
     run = run_of(flags)
     config = _pretrain_config(flags)
+    if flags.encoder is not None and encoder_folder(flags.encoder) is None:
+        check_source(flags.encoder)
     # Which clouds are set aside, each scene does as far as it tells them.
     said = {name: value for name, value in reading(flags).items() if name != "masked_qa"}
     probed = _probed(flags, said)

@@ -160,6 +160,17 @@ def load_prithvi_mae(
     return mae
 
 
+def check_source(source: str | Path) -> None:
+    """Refuse what is neither a published name nor a path, before anything else is done.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    if find_encoder(str(source)) is None and not Path(source).exists():
+        known = ", ".join(known.name for known in (*ENCODERS, *MODELS))
+        raise ModelError(f"{source} does not exist, and is no published model; known: {known}")
+
+
 def published_tensors(published: PublishedEncoder) -> dict[str, tuple[int, ...]]:
     """The name and shape of every tensor of its file."""
     shape = published.shape
@@ -186,9 +197,7 @@ def _open(
         return read_foreign(path), read_config(config)
     if published is not None and not path.exists():
         return read_foreign(fetch(published.repo, published.file)), published
-    if not path.exists():
-        known = ", ".join(known.name for known in (*ENCODERS, *MODELS))
-        raise ModelError(f"{source} does not exist, and is no published model; known: {known}")
+    check_source(source)
     file = read_foreign(path)
     return file, _recognised(file)
 

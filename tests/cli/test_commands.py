@@ -56,6 +56,23 @@ def test_finetune_refuses_in_a_sentence(tmp_path: Path, capsys, flags, said) -> 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--encoder", "nowhere.geofm"], "nowhere.geofm does not exist, and is no published model"),
+        (["--masked-qa", "clod"], "unknown quality class 'clod'; known: fill, cloud"),
+        (["--mask-ratio", "7"], "mask_ratio is 7.0; needed 0.01 to 0.99"),
+        ([], "absent"),
+    ],
+)
+def test_pretrain_refuses_before_it_opens_ten_thousand_scenes(
+    tmp_path: Path, capsys, flags, said
+) -> None:
+    assert main(["pretrain", "absent", "-o", str(tmp_path / "e.geofm"), *flags]) == 1
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
 def test_of_several_processes_the_first_tells_how_far_it_is(name, capsys, monkeypatch) -> None:
     monkeypatch.setenv(name, "1")
