@@ -110,11 +110,12 @@ def _pretrained(
 ) -> Result:
     """The page of a pretrained encoder, with what was left out and what a probe read."""
     scenes = encoder.provenance["scenes"]
-    lines = [f"{scenes['used']} scenes, {scenes['valid_share']:.0%} of their pixels valid"]
+    used, valid = counted(scenes["used"], "scene"), scenes["valid_share"]
+    lines = [f"{used}, {valid:.0%} of the pixels valid"]
     if scenes["left_out"]:
         named = [f"  {name}: {reason}" for name, reason in scenes["why"][:10]]
         more = ["  ..."] if scenes["left_out"] > len(named) else []
-        lines += [f"{scenes['left_out']} scenes left out:", *named, *more]
+        lines += [f"{counted(scenes['left_out'], 'scene')} left out:", *named, *more]
     lines.append(f"loss {encoder.provenance['loss']:.4f}, {encoder.provenance['seconds']:.0f} s")
     lines += probe
     then = (

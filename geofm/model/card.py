@@ -150,7 +150,7 @@ def _course(provenance: Provenance) -> Iterator[str]:
             "config": {"steps": int() as steps},
             "loss": float() as loss,
         }:
-            kept = f"{counted(used, 'scene')}, {valid:.0%} of their pixels valid"
+            kept = f"{counted(used, 'scene')}, {valid:.0%} of the pixels valid"
             yield f"- {plain(method).capitalize()} of {kept}: {steps:,} steps, loss {loss:.4f}."
             if left_out:
                 why = "could not be used; model.json says why (`provenance.scenes`)"

@@ -20,6 +20,7 @@ from geofm.model.encoder import Encoder, EncoderConfig
 from geofm.model.folder import PretrainedEncoder, load_encoder_folder
 from geofm.model.mae import Decoder, MaeConfig, MaskedAutoencoder, Target
 from geofm.model.prithvi import Adaptation, load_prithvi, load_prithvi_mae
+from geofm.page import counted
 from geofm.scenes.match import masked_as
 from geofm.scenes.reader import Scene
 from geofm.scenes.skipped import Skipped, check_skipped
@@ -129,7 +130,7 @@ def pretrain_encoder(
         enough=sieve,
     )
     _check_samples(dataset)
-    text = f"masked autoencoding{f', {len(left_out)} scenes left out' if left_out else ''}"
+    told = f", {counted(len(left_out), 'scene')} left out" if left_out else ""
     encoder_rate = config.learning_rate * (config.encoder_rate if encoder else 1.0)
     decoder_rate = config.learning_rate * (config.encoder_rate if decoder else 1.0)
     fitted = fit(
@@ -150,7 +151,7 @@ def pretrain_encoder(
             "contract": asdict(contract),
             "encoder": encoder and (encoder.sha256 or encoder.name),
         },
-        what=text,
+        what=f"masked autoencoding{told}",
         progress=part_of(progress, 0.1, 1.0),
     )
     left_out += [
