@@ -4,7 +4,6 @@ Lightning moves data, starts processes, averages gradients and saves
 checkpoints; the course of a step stands here, to be read from top to bottom.
 """
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from geofm.train.config import HOW_IT_RUNS, TrainingConfig
 from geofm.train.learner import Learner
 from geofm.train.machine import (
     compiled,
+    first_alone,
     launch,
     own_random_state,
     quiet,
@@ -172,6 +172,7 @@ def fit(
     watch: Watch | None = None,
     run: Run | None = None,
     inputs: Mapping[str, object] | None = None,
+    fabric: lightning.Fabric | None = None,
     what: str = "training",
     progress: Progress | None = None,
 ) -> Fitted:
@@ -194,6 +195,7 @@ def fit(
         run: where checkpoints and curves go; None keeps nothing.
         inputs: what the curve follows from beside the config, such as the scenes' names,
             as JSON takes it; a run goes on only with the same.
+        fabric: that `launch` gave before; None launches now.
         what: the work, in the words that progress is told.
         progress: is told the share done, 0 to 1, and what is being done.
 
@@ -202,17 +204,14 @@ def fit(
         OutputError: the run's folder holds another training.
         Stopped: SIGTERM came; ``run.resume`` goes on.
     """
-    # Lightning announces its devices and its makers' services at INFO.
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     curve = {name: value for name, value in asdict(config).items() if name not in HOW_IT_RUNS}
     settings = {"config": curve, **(inputs or {})}
-    resumes = run is not None and check_run(run, settings)
+    fabric = fabric or launch(config)
+    resumes = first_alone(fabric, lambda: run is not None and check_run(run, settings))
     for rate in rates:
         for parameter in rate.parameters:
             parameter.requires_grad_(rate.learning_rate > 0)
     with quiet(), recomputed(model, on=config.recompute), compiled(model, config) as note:
-        fabric = launch(config)
         # Setting what is set already also stops MKL from taking fewer threads on a busy
         # machine, and with them another order of sums.
         torch.set_num_threads(torch.get_num_threads())

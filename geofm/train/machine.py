@@ -3,6 +3,7 @@
 Nothing is measured or tried out, so the same command runs the same way again.
 """
 
+import logging
 import os
 import shutil
 import sysconfig
@@ -16,6 +17,7 @@ from pathlib import Path
 from signal import SIG_DFL, SIGINT, SIGTERM, Signals, default_int_handler, getsignal, signal
 from threading import Thread, current_thread, main_thread
 from types import FrameType
+from typing import TypeVar, cast
 
 import lightning
 import torch
@@ -27,7 +29,7 @@ from lightning.fabric.strategies.strategy import Strategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from geofm.errors import ConfigError
+from geofm.errors import ConfigError, GeofmError
 from geofm.model.blocks import Blocks
 from geofm.page import counted, time_text
 from geofm.processor import bfloat16_flags
@@ -39,15 +41,29 @@ LONG_RUN = 2000
 
 PATIENCE = timedelta(days=1)
 """How long processes wait for each other; torch's own 30 minutes are short for many scenes,
-which every process opens and measures before it comes to train."""
+which every process opens and one of them measures."""
 
 _STARTER = "GEOFM_STARTED_BY"
 """Tells the processes that Lightning starts which one they work with."""
+
+T = TypeVar("T")
 
 _shared: list[str] = []
 """Trainings that this process has shared with others; those have ended with them."""
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings of libraries about each other."""
+    with warnings.catch_warnings():
+        # Lightning to 2.6 builds a class that torch 2.9 and later deprecate.
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning, "lightning")
+        # DDP looks for unused weights each step, and says so where it finds none.
+        warnings.filterwarnings("ignore", ".*find_unused_parameters=True", UserWarning)
+        yield
+
+
+@quiet()
 def launch(config: TrainingConfig) -> lightning.Fabric:
     """Lightning on the devices asked for; starts the other processes, where there are some.
 
@@ -56,6 +72,9 @@ def launch(config: TrainingConfig) -> lightning.Fabric:
     Raises:
         ConfigError: the devices are not there, do not share a step evenly, or do not all come.
     """
+    # Lightning announces its devices and its makers' services at INFO.
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     asked = f"devices={config.devices}, num_nodes={config.num_nodes}"
     check_devices(config)
     gpu = torch.cuda.is_available()
@@ -87,7 +106,7 @@ def launch(config: TrainingConfig) -> lightning.Fabric:
         if "timed out" in said.lower() or "timeout" in said.lower():
             raise ConfigError(
                 f"waited up to {time_text(PATIENCE.total_seconds())} for all processes of {asked}, "
-                f"each of which opens and measures the scenes first, and some did not come "
+                f"each of which opens the scenes first, and some did not come "
                 f"({said}); see what those say, whether each machine reaches the first "
                 "(MASTER_ADDR), or give fewer scenes"
             ) from error
@@ -135,6 +154,31 @@ def _interrupted_at_once(*, waits: bool) -> Iterator[None]:
         yield
     finally:
         signal(SIGINT, default_int_handler)
+
+
+def first_alone(fabric: lightning.Fabric, compute: Callable[[], T]) -> T:
+    """What the first process finds, which it tells the others; they wait and compute nothing.
+
+    Where it is refused, the first alone says so, and the others end, with exit code 0.
+
+    Args:
+        compute: gives something that can be pickled.
+
+    Raises:
+        GeofmError: as ``compute`` does.
+    """
+    found: T | GeofmError | None = None
+    if fabric.is_global_zero:
+        try:
+            found = compute()
+        except GeofmError as error:  # or the others would wait for an answer
+            found = error
+    found = fabric.broadcast(found)
+    if isinstance(found, GeofmError):
+        if not fabric.is_global_zero:
+            raise SystemExit(0)
+        raise found
+    return cast(T, found)
 
 
 def check_devices(config: TrainingConfig) -> None:
@@ -260,17 +304,6 @@ def own_random_state(fabric: lightning.Fabric) -> Iterator[None]:
     """Seeds set inside do not reach the caller."""
     gpus = [fabric.device] if fabric.device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
-        yield
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the warnings of libraries about each other."""
-    with warnings.catch_warnings():
-        # Lightning to 2.6 builds a class that torch 2.9 and later deprecate.
-        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning, "lightning")
-        # DDP looks for unused weights each step, and says so where it finds none.
-        warnings.filterwarnings("ignore", ".*find_unused_parameters=True", UserWarning)
         yield
 
 

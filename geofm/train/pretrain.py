@@ -32,7 +32,7 @@ from geofm.tiles.statistics import BandStatistics, measure_statistics
 from geofm.train.config import EncoderShape, PretrainConfig
 from geofm.train.inputs import check_together, contract_of, coordinates_of, normalise_batch
 from geofm.train.loop import Progress, Watch, fit, part_of
-from geofm.train.machine import check_devices
+from geofm.train.machine import check_devices, first_alone, launch
 from geofm.train.optim import Rate
 from geofm.train.run_folder import Run
 
@@ -105,19 +105,26 @@ def pretrain_encoder(
     )
     if encoder is None:
         _check_coordinates(config.encoder, [area.scene for area in areas])
+    fabric = launch(config)  # before scenes are measured, which the first process does for all
+    size, sieve = mae.encoder.config.image_size, Sieve.of(mae)
     tell = part_of(progress, 0.0, 0.1)
-    statistics = measure_statistics(
-        areas, skip_unreadable=True, progress=lambda done: tell(done, "band statistics")
-    )
+
+    def measured() -> tuple[BandStatistics, _Usable]:
+        statistics = measure_statistics(
+            areas, skip_unreadable=True, progress=lambda done: tell(done, "band statistics")
+        )
+        dates = mae.encoder.config.dates
+        found = _usable(areas, statistics, size=size, dates=dates, sieve=sieve)
+        unusable = [*skipped, *few, *found.unreadable]
+        check_skipped(unusable, every, most=config.most_skipped)
+        return statistics, found
+
+    statistics, found = first_alone(fabric, measured)
     contract = contract_of(areas, statistics, dates=dates, any_resolution=config.any_resolution)
     contract = replace(contract, masked_qa=config.masked_qa)
     if encoder is not None:
         contract = replace(contract, mean=encoder.contract.mean, std=encoder.contract.std)
-    size, sieve = mae.encoder.config.image_size, Sieve.of(mae)
-    found = _usable(areas, statistics, size=size, dates=contract.dates, sieve=sieve)
-    cannot_be_used = [*skipped, *few, *found.unreadable]
-    check_skipped(cannot_be_used, every, most=config.most_skipped)
-    left_out = [*cannot_be_used, *found.empty]
+    left_out = [*skipped, *few, *found.unreadable, *found.empty]
     dataset = TileDataset(
         areas,
         found.spots,
@@ -129,7 +136,7 @@ def pretrain_encoder(
         tint=config.tint,
         enough=sieve,
     )
-    _check_samples(dataset)
+    first_alone(fabric, lambda: _check_samples(dataset))
     told = f", {counted(len(left_out), 'scene')} left out" if left_out else ""
     encoder_rate = config.learning_rate * (config.encoder_rate if encoder else 1.0)
     decoder_rate = config.learning_rate * (config.encoder_rate if decoder else 1.0)
@@ -151,6 +158,7 @@ def pretrain_encoder(
             "contract": asdict(contract),
             "encoder": encoder and (encoder.sha256 or encoder.name),
         },
+        fabric=fabric,
         what=f"masked autoencoding{told}",
         progress=part_of(progress, 0.1, 1.0),
     )

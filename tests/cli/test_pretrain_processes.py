@@ -112,3 +112,58 @@ def until(run: Path, steps: int, words: list[str], how: signal.Signals) -> int:
         process.send_signal(how)
         process.wait()
     return process.returncode
+
+
+MEASURING = """
+import sys
+
+import geofm.train.pretrain as room
+from geofm.cli.app import main
+
+right = room.measure_statistics
+
+
+def measured(*areas, **options):
+    print("MEASURED", file=sys.stderr, flush=True)
+    return right(*areas, **options)
+
+
+room.measure_statistics = measured
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def by_two(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command that two processes share, with a line for each that measures the scenes."""
+    script = folder / "measuring.py"
+    script.write_text(MEASURING)
+    return subprocess.run(
+        [sys.executable, str(script), *words, *SHAPE, "--steps", "2", "--devices", "2"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_scenes_are_measured_once_however_many_processes_there_are(folder: Path) -> None:
+    done = by_two(folder, "pretrain", str(folder / "scenes"), "-o", str(folder / "once.geofm"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("MEASURED") == 1
+    assert load_encoder_folder(folder / "once.geofm").encoder
+
+
+@pytest.mark.slow
+def test_scenes_that_nothing_can_be_learnt_from_are_refused_once(folder: Path) -> None:
+    from geofm.scenes.synthetic import make_scene
+    from geofm.tasks import SHARED_BANDS
+
+    (folder / "small").mkdir()
+    make_scene(folder / "small" / "s.tif", height=9, width=9, bands=SHARED_BANDS)
+    done = by_two(folder, "pretrain", str(folder / "small"), "-o", str(folder / "none.geofm"))
+    assert done.returncode == 1
+    assert done.stderr.count("error: none of 1 scenes can be learnt from") == 1
+    assert "Traceback" not in done.stderr
+    assert not (folder / "none.geofm").exists()
