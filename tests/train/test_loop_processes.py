@@ -251,7 +251,10 @@ def test_a_signal_ends_a_process_that_waits_for_another(tmp_path, how):
     """Before the first step there is nothing to keep, and torch's C++ asks Python for no signal."""
     port = free_port()
     places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
+    # A process of a job in the background would inherit that Ctrl-C is ignored.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = started(tmp_path / "a.pt", "--num-nodes", 2, **places)
+    signal.signal(signal.SIGINT, usual)
     try:
         deadline = time.monotonic() + 300
         with socket.socket() as first:  # listens from when on it waits
