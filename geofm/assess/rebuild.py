@@ -92,6 +92,31 @@ def rebuild(
     return Rebuilt(image, valid, join(places).squeeze(2), join(prediction))
 
 
+def rebuild_samples(
+    mae: MaskedAutoencoder,
+    dataset: TileDataset,
+    contract: PixelContract,
+    *,
+    indexes: Sequence[int],
+    seed: int = 0,
+) -> Rebuilt:
+    """Rebuild samples of a dataset as training meets them, told their coordinates.
+
+    Args:
+        contract: whose statistics normalise, as in training.
+        indexes: of the samples.
+        seed: of what is hidden, which follows from it and from the index alone.
+    """
+    device = next(mae.parameters()).device
+    batch: Sample = default_collate([dataset[i] for i in indexes])
+    batch = Sample(*(part.to(device) for part in batch))
+    image = normalise_batch(batch, contract)
+    tokens = prod(mae.encoder.token_grid(image))
+    noise = hiding_noise(batch.number.cpu(), tokens=tokens, seed=seed).to(device)
+    told = coordinates_of(batch, mae.encoder.config.coordinates)
+    return rebuild(mae, image, batch.valid, noise=noise, coordinates=told)
+
+
 @dataclass(frozen=True, slots=True)
 class Fill:
     """What filling without learning reaches on the same hidden places.
@@ -173,19 +198,12 @@ def rebuild_score(
     Raises:
         SceneError: no hidden pixel is valid.
     """
-    device = next(mae.parameters()).device
     names = list(groups or map(str, range(len(dataset.areas))))
     errors, counts = [], []
     fills: dict[str, Tensor] = {}
     for first in range(0, len(dataset), batch_size):
         indexes = range(first, min(first + batch_size, len(dataset)))
-        batch: Sample = default_collate([dataset[i] for i in indexes])
-        batch = Sample(*(part.to(device) for part in batch))
-        image = normalise_batch(batch, contract)
-        tokens = prod(mae.encoder.token_grid(image))
-        noise = hiding_noise(batch.number.cpu(), tokens=tokens, seed=seed).to(device)
-        told = coordinates_of(batch, mae.encoder.config.coordinates)
-        rebuilt = rebuild(mae, image, batch.valid, noise=noise, coordinates=told)
+        rebuilt = rebuild_samples(mae, dataset, contract, indexes=indexes, seed=seed)
         fills = _fills(mae, rebuilt)
         found = [rebuilt.prediction, *fills.values()]
         errors.append(np.stack([_errors(mae, rebuilt, candidate) for candidate in found]))

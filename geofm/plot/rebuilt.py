@@ -1,7 +1,6 @@
 """What an autoencoder saw, what it put in the hidden places, and how far off that is."""
 
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,23 +11,20 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Patch
-from torch import Tensor
-from torch.utils.data import default_collate
 
-from geofm.assess.rebuild import Rebuilt, rebuild
+from geofm.assess.rebuild import Rebuilt, rebuild_samples
 from geofm.contract import PixelContract
 from geofm.errors import SceneError
 from geofm.model.mae import MaskedAutoencoder
 from geofm.plot.ink import FAINT, INK, PALE, WIDTH, new_figure, picture_axes, save_figure
 from geofm.scenes.picture import colours, composite, stretch
-from geofm.tiles.dataset import Sample, TileDataset
-from geofm.train.inputs import coordinates_of, normalise_batch
-from geofm.train.pretrain import hiding_noise
+from geofm.tiles.dataset import TileDataset
 from geofm.train.run_folder import Run
 
 HIDDEN, SEEN, UNMEASURED = "#8a8a8a", "#f0f0f0", "#ffffff"
 COLUMNS = ("scene", "what it saw", "rebuilt", "error")
 GAP = 3  # white pixels between dates
+SHOWN = 4  # the same samples each time, with the same places hidden
 
 Image = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -137,20 +133,6 @@ def draw_rebuilt(
     return figure
 
 
-def rebuild_samples(
-    mae: MaskedAutoencoder, dataset: TileDataset, contract: PixelContract, *, count: int = 4
-) -> Rebuilt:
-    """The first samples of a dataset, rebuilt; the same places are hidden each time."""
-    device = next(mae.parameters()).device
-    found: Sample = default_collate([dataset[i] for i in range(min(count, len(dataset)))])
-    batch = Sample(*(_moved(part, device) for part in found))
-    image = normalise_batch(batch, contract)
-    tokens = prod(mae.encoder.token_grid(image))
-    noise = hiding_noise(batch.number.cpu(), tokens=tokens, seed=0).to(image.device)
-    told = coordinates_of(batch, mae.encoder.config.coordinates)
-    return rebuild(mae, image, batch.valid, noise=noise, coordinates=told)
-
-
 def save_look(
     folder: Path, step: int, mae: MaskedAutoencoder, dataset: TileDataset, contract: PixelContract
 ) -> Path:
@@ -161,12 +143,10 @@ def save_look(
     """
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    figure = draw_rebuilt(rebuild_samples(mae, dataset, contract), contract, title=f"step {step:,}")
+    shown = range(min(SHOWN, len(dataset)))
+    rebuilt = rebuild_samples(mae, dataset, contract, indexes=shown)
+    figure = draw_rebuilt(rebuilt, contract, title=f"step {step:,}")
     return save_figure(figure, pictures / f"step_{step:06d}.png")
-
-
-def _moved(part: Tensor, device: object) -> Tensor:
-    return part.to(device)  # type: ignore[call-overload, no-any-return]
 
 
 def _side_by_side(images: Image, valid: Bools) -> Image:

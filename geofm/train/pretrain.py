@@ -96,12 +96,10 @@ def pretrain_encoder(
     check_together(
         [area.scene for area in areas], dates=dates, any_resolution=config.any_resolution
     )
+    first = areas[0].scene
+    dates = dates or len(first.dates)
     mae = new_autoencoder(
-        config,
-        bands=len(areas[0].scene.bands),
-        dates=dates or len(areas[0].scene.dates),
-        encoder=encoder,
-        decoder=decoder,
+        config, bands=len(first.bands), dates=dates, encoder=encoder, decoder=decoder
     )
     if encoder is None:
         _check_coordinates(config.encoder, [area.scene for area in areas])
@@ -113,7 +111,6 @@ def pretrain_encoder(
         statistics = measure_statistics(
             areas, skip_unreadable=True, progress=lambda done: tell(done, "band statistics")
         )
-        dates = mae.encoder.config.dates
         found = _usable(areas, statistics, size=size, dates=dates, sieve=sieve)
         unusable = [*skipped, *few, *found.unreadable]
         check_skipped(unusable, every, most=config.most_skipped)

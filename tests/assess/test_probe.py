@@ -221,9 +221,9 @@ def test_a_curve_is_of_single_probes(bright_pairs, few_pixels) -> None:
     taught, scored = (read_labelled(part, CONTRACT, size=32) for part in (pairs[:2], pairs[2:]))
     for point in curve.points:
         for seed, found in enumerate(point.by_seed):
-            net = ours.encoder if point.reader == "encoder" else random_weights(
-                ours.encoder, seed=seed
-            )  # fmt: skip
+            net = ours.encoder
+            if point.reader != "encoder":
+                net = random_weights(net, seed=seed)
             alone = probe(
                 taught,
                 token_maps(net, taught.x),

@@ -21,7 +21,7 @@ from geofm.train.inputs import contract_of, normalise_batch
 from geofm.train.pretrain import hiding_noise
 
 
-def small_mae(bands=6, dates=1, **options) -> MaskedAutoencoder:
+def small_mae(bands=6, dates=1, coordinates=(), **options) -> MaskedAutoencoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         shape = EncoderConfig(
@@ -32,6 +32,7 @@ def small_mae(bands=6, dates=1, **options) -> MaskedAutoencoder:
             embed_dim=32,
             depth=1,
             num_heads=2,
+            coordinates=coordinates,
         )
         small = {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 2}
         return MaskedAutoencoder(Encoder(shape), MaeConfig(**small | options)).eval()
@@ -154,19 +155,6 @@ def test_an_encoder_that_reads_coordinates_is_told_them(make_scene, monkeypatch)
     from geofm.assess import rebuild as room
 
     dataset, contract = tiles([open_scene(make_scene(dates=2))], 2)
-    shape = EncoderConfig(
-        bands=6,
-        dates=2,
-        image_size=32,
-        patch_size=8,
-        embed_dim=32,
-        depth=1,
-        num_heads=2,
-        coordinates=("time",),
-    )
-    mae = MaskedAutoencoder(
-        Encoder(shape), MaeConfig(decoder_dim=32, decoder_depth=1, decoder_heads=2)
-    )
     told = []
     right = room.rebuild
 
@@ -175,7 +163,7 @@ def test_an_encoder_that_reads_coordinates_is_told_them(make_scene, monkeypatch)
         return right(*given, coordinates=coordinates, **options)
 
     monkeypatch.setattr(room, "rebuild", spy)
-    rebuild_score(mae, dataset, contract)
+    rebuild_score(small_mae(dates=2, coordinates=("time",)), dataset, contract)
     assert told[0].where is None
     assert told[0].when.tolist() == [dataset[i].when.tolist() for i in range(2)]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from sets import bark_beetle, fires, flood_water, unlabelled
 
-from geofm.assess.rebuild import RebuildScore, rebuild_score
+from geofm.assess.rebuild import RebuildScore, rebuild_samples, rebuild_score
 from geofm.contract import PixelContract
 from geofm.model.folder import save_encoder
 from geofm.model.mae import MaskedAutoencoder
 from geofm.plot.ink import save_figure
-from geofm.plot.rebuilt import draw_rebuilt, rebuild_samples
+from geofm.plot.rebuilt import draw_rebuilt
 from geofm.scenes.match import masked_as
 from geofm.tiles.area import areas_of
 from geofm.tiles.dataset import TileDataset, valid_spots
@@ -83,7 +83,8 @@ def scores_of(
     scores = {}
     unseen, places = unseen_samples(contract)
     for name, samples in unseen.items():
-        figure = draw_rebuilt(rebuild_samples(mae, samples, contract), contract)
+        shown = rebuild_samples(mae, samples, contract, indexes=range(4))
+        figure = draw_rebuilt(shown, contract)
         save_figure(figure, path.with_name(f"{path.stem}_{name}.png"))
         scores[name] = rebuild_score(mae, samples, contract, groups=places[name])
         print(f"\n{name}\n{scores[name]}", flush=True)
